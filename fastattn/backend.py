@@ -1,0 +1,94 @@
+"""Which kernel set serves the layers, and on how many threads.
+
+"compiled" (Numba, the default) is fast; "reference" (plain NumPy) is the oracle. Both hold the same functions. The choice is
+the process's, for all threads. It is read from the environment variable FASTATTN_BACKEND when it is first needed, and
+FASTATTN_NUM_THREADS likewise sets the number of threads, which may exceed the number of cores.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+BACKENDS = ("compiled", "reference")
+
+_backend: str | None = None
+_num_threads: int | None = None
+
+
+def _checked_backend(name: object, source: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"{source} is {name!r}; expected one of {', '.join(map(repr, BACKENDS))}")
+    return str(name)
+
+
+def _checked_num_threads(n: object, source: str) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"{source} is {n!r}; expected a whole number of at least 1")
+    return n
+
+
+def _available_cores() -> int:
+    """The cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def get_backend() -> str:
+    """The name of the kernel set in use: "compiled" or "reference"."""
+    global _backend
+    if _backend is None:
+        _backend = _checked_backend(os.environ.get("FASTATTN_BACKEND") or "compiled", "FASTATTN_BACKEND")
+    return _backend
+
+
+def set_backend(name: str) -> None:
+    """Choose the kernel set for all layers: "compiled" or "reference". ValueError for another name."""
+    global _backend
+    _backend = _checked_backend(name, "the backend")
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """``with use_backend("reference"):`` chooses a kernel set for a block, and the one before it again at its end.
+
+    A forward and its backward belong in the same block: each set keeps its own notes in between.
+    """
+    before = get_backend()
+    set_backend(name)
+    try:
+        yield
+    finally:
+        set_backend(before)
+
+
+def get_num_threads() -> int:
+    """The number of threads that the compiled kernels use. At first: FASTATTN_NUM_THREADS, or every available core."""
+    global _num_threads
+    if _num_threads is None:
+        given = os.environ.get("FASTATTN_NUM_THREADS")
+        if given:
+            _num_threads = _checked_num_threads(int(given) if given.isdecimal() else given, "FASTATTN_NUM_THREADS")
+        else:
+            _num_threads = _available_cores()
+    return _num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Let the compiled kernels use ``n`` threads; the results are the same bits for every ``n``. ValueError for n < 1.
+
+    More threads than cores are allowed, and slow. The reference set is NumPy's, whose own threads this does not touch.
+    """
+    global _num_threads
+    _num_threads = _checked_num_threads(n, "the number of threads")
+
+
+def kernels() -> ModuleType:
+    """The kernel set in use, with the number of threads in force: what layers and optimizers call."""
+    if get_backend() == "reference":
+        return importlib.import_module("fastattn_kernels.reference")
+    compiled = importlib.import_module("fastattn_kernels.compiled")
+    compiled.set_num_threads(get_num_threads())
+    return compiled

@@ -1,0 +1,78 @@
+"""The loss: the mean over the real positions of -log(probability of the target), in two steps or fused.
+
+The two steps are `target_probability` (softmax, then the probability of the target) and `cross_entropy`. A probability
+can underflow to zero, and its logarithm is then infinite; so the probability is kept at or above PROBABILITY_FLOOR, which
+leaves 1 / probability, and with it the whole backward chain, finite. The fused form works on logarithms and has no floor.
+"""
+
+import numpy as np
+
+from .padding import real_positions, without_padding
+
+# Far below any probability that matters; its reciprocal, times any sensible gradient, is finite in float32.
+PROBABILITY_FLOOR = 1e-30
+
+
+def _log_softmax(scores):
+    """scores (..., V) -> log(softmax(scores)), by the highest score subtracted."""
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _of_target(values, t):
+    """values (N, T, V), t (N, T) -> (N, T): values[n, i, t[n, i]]."""
+    return np.take_along_axis(values, t[:, :, None], axis=2)[:, :, 0]
+
+
+def _minus_target(p, t):
+    """p (N, T, V) less 1 at the target of each position."""
+    difference = p.copy()
+    np.put_along_axis(difference, t[:, :, None], _of_target(p, t)[:, :, None] - 1, axis=2)
+    return difference
+
+
+def target_probability_forward(scores, t, lengths):
+    """scores (N, T, V), t (N, T) -> y (N, T), the softmax probability of the target, and a cache.
+
+    y is at least PROBABILITY_FLOOR; it is zero at padding.
+    """
+    scores = without_padding(scores, lengths)
+    p = np.exp(_log_softmax(scores))
+    y = np.maximum(_of_target(p, t), scores.dtype.type(PROBABILITY_FLOOR))
+    return without_padding(y, lengths), (p, y, t, lengths)
+
+
+def target_probability_backward(dy, cache):
+    """dy (N, T) -> dscores (N, T, V) = dy * y * ((v is the target) - p_v)."""
+    p, y, t, lengths = cache
+    return without_padding(-(dy * y)[:, :, None] * _minus_target(p, t), lengths)
+
+
+def cross_entropy_forward(y, lengths):
+    """y (N, T), the probability of the target -> the mean of -log(y) over the real positions, as a Python float."""
+    real = real_positions(lengths, *y.shape)
+    return float(-np.log(np.maximum(y[real], y.dtype.type(PROBABILITY_FLOOR))).sum(dtype=np.float64) / real.sum())
+
+
+def cross_entropy_backward(dloss, y, lengths):
+    """dloss, a number -> dy (N, T)."""
+    real = real_positions(lengths, *y.shape)
+    floored = np.maximum(np.where(real, y, 1), y.dtype.type(PROBABILITY_FLOOR))
+    return np.where(real, y.dtype.type(-dloss / real.sum()) / floored, 0).astype(y.dtype, copy=False)
+
+
+def softmax_cross_entropy_forward(scores, t, lengths):
+    """scores (N, T, V), t (N, T) -> the mean of -log(softmax(scores)[target]) over the real positions, and a cache."""
+    N, T, _ = scores.shape
+    real = real_positions(lengths, N, T)
+    log_p = _log_softmax(without_padding(scores, lengths))
+    loss = float(-_of_target(log_p, t)[real].sum(dtype=np.float64) / real.sum())
+    return loss, (log_p, t, lengths)
+
+
+def softmax_cross_entropy_backward(dloss, cache):
+    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of real positions."""
+    log_p, t, lengths = cache
+    N, T, _ = log_p.shape
+    count = real_positions(lengths, N, T).sum()
+    return without_padding(_minus_target(np.exp(log_p), t) * log_p.dtype.type(dloss / count), lengths)
