@@ -1,0 +1,41 @@
+"""What all layers share: a list of weights, a list of their gradients, and what forward keeps for backward."""
+
+from typing import Any
+
+import numpy as np
+
+from .checks import Array
+
+
+class Layer:
+    """A layer with ``params`` and ``grads``, two lists of the same length (empty if it has no weights).
+
+    ``backward`` overwrites ``grads[i][...]`` in place, and ``params[i][...]`` may be changed in place at any time: an
+    optimizer may hold on to both. A weight that is C-contiguous and writeable is kept as it was given, not copied.
+    """
+
+    def __init__(self, *params: Array) -> None:
+        self.params: list[Array] = list(params)
+        self.grads: list[Array] = [np.zeros_like(p) for p in params]
+        self._kept: Any = None
+
+    def weights(self) -> list[Array]:
+        """``params``, for a kernel. ValueError if a caller has put another kind of array in the list."""
+        for i, (p, grad) in enumerate(zip(self.params, self.grads, strict=True)):
+            if p.shape != grad.shape or p.dtype != grad.dtype or not (p.flags.carray and grad.flags.carray):
+                raise ValueError(
+                    f"{type(self).__name__}.params[{i}] has shape {p.shape} and dtype {p.dtype}, its gradient "
+                    f"shape {grad.shape} and dtype {grad.dtype}; expected the same of both, and both C-contiguous and "
+                    f"writeable: change params[{i}][...] in place"
+                )
+        return self.params
+
+    def _keep(self, *kept: Any) -> None:
+        """Keep, for backward, what forward knows. The first is the kernel set: its caches fit only its own backward."""
+        self._kept = kept
+
+    def _recall(self) -> Any:
+        if self._kept is None:
+            name = type(self).__name__
+            raise RuntimeError(f"{name}.backward was called before {name}.forward")
+        return self._kept

@@ -1,0 +1,125 @@
+"""The whole model: encoder, attentive decoder, loss."""
+
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastattn.layers import SoftmaxCrossEntropy, checks
+from fastattn.layers.checks import Array
+
+from .base import Model
+from .decoder import Decoder
+from .encoder import Encoder
+from .search import greedy
+
+
+class AttentionSeq2seq(Model):
+    """A sequence to a sequence, by an LSTM encoder and an LSTM decoder with attention.
+
+    After Sutskever, Vinyals and Le 2014 (encoder and decoder), with the global dot-product attention of Luong, Pham and
+    Manning 2015, section 3.1.
+
+    V tokens, on both sides unless ``target_vocabulary`` says how many the target has; vectors of width D; states of
+    width H. dtype: float32 or float64. seed: a whole number or a Generator, for the weights and for dropout (None: from
+    the system). dropout: the ratio dropped while training, after both embeddings and before the scores.
+    """
+
+    def __init__(
+        self,
+        V: int,
+        D: int,
+        H: int,
+        *,
+        target_vocabulary: int | None = None,
+        dtype: DTypeLike = "float32",
+        seed: int | np.random.Generator | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        self.source_vocabulary = checks.size("V", V)
+        self.target_vocabulary = self.source_vocabulary
+        if target_vocabulary is not None:
+            self.target_vocabulary = checks.size("target_vocabulary", target_vocabulary)
+        generator = np.random.default_rng(seed)
+        self.encoder = Encoder(V, D, H, dtype=dtype, seed=generator, dropout=dropout)
+        self.decoder = Decoder(self.target_vocabulary, D, H, dtype=dtype, seed=generator, dropout=dropout)
+        self.loss = SoftmaxCrossEntropy()
+        super().__init__(self.encoder, self.decoder, self.loss)
+
+    @property
+    def attention_weight(self) -> Array | None:
+        """After ``forward``, (T2 - 1, N, T1): ``attention_weight[t]`` (N, T1) holds the weights of decoder step t."""
+        return self.decoder.attention_weight
+
+    def forward(
+        self,
+        x: ArrayLike,
+        t: ArrayLike,
+        *,
+        source_lengths: ArrayLike | None = None,
+        target_lengths: ArrayLike | None = None,
+    ) -> float:
+        """x (N, T1), t (N, T2), token ids -> the mean loss of a target token.
+
+        t begins with the start symbol: the decoder is given t[:, :-1] and is to say t[:, 1:]. T2 and target_lengths
+        count the start symbol, so they are at least 2.
+        """
+        x, source_lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, source_lengths, "source_lengths")
+        t, target_lengths = checks.ids(
+            "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
+        )
+        lengths = None if target_lengths is None else target_lengths - 1
+        hs_enc = self.encoder.forward(x, lengths=source_lengths)
+        scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
+        return self.loss.forward(scores, t[:, 1:], lengths=lengths)
+
+    def backward(self, dloss: float = 1) -> None:
+        """dloss, the gradient of the loss, 1 for the loss itself. Overwrites ``grads``."""
+        self.encoder.backward(self.decoder.backward(self.loss.backward(dloss)))
+
+    @overload
+    def generate(
+        self,
+        x: ArrayLike,
+        start_id: int,
+        sample_size: int,
+        *,
+        end_id: int | None = None,
+        lengths: ArrayLike | None = None,
+        return_attention: Literal[False] = False,
+    ) -> Array: ...
+
+    @overload
+    def generate(
+        self,
+        x: ArrayLike,
+        start_id: int,
+        sample_size: int,
+        *,
+        end_id: int | None = None,
+        lengths: ArrayLike | None = None,
+        return_attention: Literal[True],
+    ) -> tuple[Array, Array]: ...
+
+    def generate(
+        self,
+        x: ArrayLike,
+        start_id: int,
+        sample_size: int,
+        *,
+        end_id: int | None = None,
+        lengths: ArrayLike | None = None,
+        return_attention: bool = False,
+    ) -> Array | tuple[Array, Array]:
+        """x (N, T1), token ids -> ids (N, sample_size) int64: from ``start_id`` on, the best token at each step.
+
+        After a sample's first ``end_id`` every further id is ``end_id``. With ``return_attention``, also the weights
+        (N, sample_size, T1), which are zero after the end. There is no dropout, whatever ``training`` says, and the
+        call may stand between a forward and its backward.
+        """
+        x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
+        start_id = checks.token("start_id", start_id, self.target_vocabulary)
+        if end_id is not None:
+            end_id = checks.token("end_id", end_id, self.target_vocabulary)
+        ids, weights = greedy(self, x, lengths, start_id, checks.size("sample_size", sample_size), end_id)
+        return (ids, weights) if return_attention else ids
