@@ -1,0 +1,221 @@
+"""A model on disk: a folder with `model.safetensors`, `config.json`, `vocabulary.json` and `history.jsonl`.
+
+Every file is replaced in one step, but four files are not: a crash can leave new ones beside old ones. So the files
+name each other. The config holds a digest of the vocabulary, the tensors' metadata one of the config, and `load`
+refuses files that do not belong together. Within a training run config and vocabulary stay the same, so that a crash
+between two files leaves a folder that loads: the tensors of one epoch or of the next. The history is for people to
+read, and never for `load`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+from fastattn.data import Vocabulary, atomic_write
+from fastattn.models import AttentionSeq2seq
+
+from .interruptions import interruptions_held
+from .trainer import EpochRecord
+from .translator import Translator
+
+FORMAT_VERSION = 1
+TENSORS, CONFIG, VOCABULARY, HISTORY = "model.safetensors", "config.json", "vocabulary.json", "history.jsonl"
+
+# safetensors' names of the dtypes.
+DTYPES = {"float32": "F32", "float64": "F64"}
+
+
+class ModelFolderError(Exception):
+    """A folder that no model can be loaded from. The message is "FILE: reason"."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{os.fspath(path)}: {reason}")
+        self.path, self.reason = path, reason
+
+
+def _tensor_shapes(V1: int, V2: int, D: int, H: int) -> dict[str, tuple[int, ...]]:
+    """The tensors' names and shapes, in the order of ``model.params``. V1, V2: the sizes of the vocabularies."""
+    return {
+        "encoder.embedding.W": (V1, D),
+        "encoder.lstm.Wx": (D, 4 * H),
+        "encoder.lstm.Wh": (H, 4 * H),
+        "encoder.lstm.b": (4 * H,),
+        "decoder.embedding.W": (V2, D),
+        "decoder.lstm.Wx": (D, 4 * H),
+        "decoder.lstm.Wh": (H, 4 * H),
+        "decoder.lstm.b": (4 * H,),
+        "decoder.affine.W": (2 * H, V2),
+        "decoder.affine.b": (V2,),
+    }
+
+
+def holds_model(folder: str | os.PathLike[str]) -> bool:
+    """Whether a model stands in the folder, whole or damaged."""
+    return (Path(folder) / TENSORS).exists() or (Path(folder) / CONFIG).exists()
+
+
+def save(
+    folder: str | os.PathLike[str],
+    translator: Translator,
+    history: Sequence[EpochRecord],
+    training: Mapping[str, Any],
+) -> None:
+    """Writes the four files, in a new folder where there is none; an interruption takes effect when all are written.
+
+    history: a record of every epoch so far. training: the settings of the run, for people to read; it must be of
+    JSON's types and the same at every save of a run. OSError where a file cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    params = translator.model.params
+    vocabularies = {
+        "source": translator.source_vocabulary.to_json(),
+        "target": translator.target_vocabulary.to_json(),
+    }
+    D, H = params[0].shape[1], params[2].shape[0]
+    config = {
+        "format_version": FORMAT_VERSION,
+        "dtype": params[0].dtype.name,
+        "embedding": D,
+        "hidden": H,
+        "reverse_source": translator.reverse_source,
+        "max_target_tokens": translator.max_target_tokens,
+        "vocabulary_sha256": _digest(vocabularies),
+        "training": dict(training),
+    }
+    names = _tensor_shapes(len(translator.source_vocabulary), len(translator.target_vocabulary), D, H)
+    # One entry, because safetensors writes several in any order: the same training gives the same bytes.
+    metadata = {"fastattn": json.dumps({"config_sha256": _digest(config), "epochs": len(history)})}
+    files: dict[str, bytes | str] = {
+        VOCABULARY: _text(vocabularies),
+        CONFIG: _text(config),
+        TENSORS: safetensors_bytes(dict(zip(names, params, strict=True)), metadata=metadata),
+        HISTORY: "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history),
+    }
+    with interruptions_held():
+        for name, content in files.items():
+            atomic_write(folder / name, content)
+
+
+def load(folder: str | os.PathLike[str]) -> Translator:
+    """The model that ``save`` wrote. ModelFolderError, which names the file, for anything else."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
+    config = _read_object(folder / CONFIG)
+    _check_config(config, folder / CONFIG)
+    source, target = _read_vocabularies(folder / VOCABULARY, config.get("vocabulary_sha256"))
+    shapes = _tensor_shapes(len(source), len(target), config["embedding"], config["hidden"])
+    tensors = _read_tensors(folder / TENSORS, shapes, config)
+    model = AttentionSeq2seq(
+        len(source),
+        config["embedding"],
+        config["hidden"],
+        target_vocabulary=len(target),
+        dtype=config["dtype"],
+        seed=0,
+    )
+    for param, name in zip(model.params, shapes, strict=True):
+        param[...] = tensors[name]
+    return Translator(
+        model.eval(),
+        source,
+        target,
+        reverse_source=config["reverse_source"],
+        max_target_tokens=config["max_target_tokens"],
+    )
+
+
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    version, dtype, reverse_source = (config.get(key) for key in ("format_version", "dtype", "reverse_source"))
+    if version != FORMAT_VERSION:
+        raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads {FORMAT_VERSION}")
+    if dtype not in list(DTYPES):
+        raise ModelFolderError(path, f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if not isinstance(reverse_source, bool):
+        raise ModelFolderError(path, f"reverse_source is {reverse_source!r}; expected true or false")
+    for key in ("embedding", "hidden", "max_target_tokens"):
+        value = config.get(key)
+        if type(value) is not int or value < 1:
+            raise ModelFolderError(path, f"{key} is {value!r}; expected a whole number of at least 1")
+
+
+def _digest(content: object) -> str:
+    """Of JSON content, whatever its layout."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _text(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+
+
+def _reason(error: OSError) -> str:
+    return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelFolderError(path, _reason(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(path, f"is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(path, f"holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def _read_vocabularies(path: Path, digest: object) -> tuple[Vocabulary, Vocabulary]:
+    content = _read_object(path)
+    try:
+        source, target = Vocabulary.from_json(content.get("source")), Vocabulary.from_json(content.get("target"))
+    except ValueError as error:
+        raise ModelFolderError(path, str(error)) from error
+    if _digest(content) != digest:
+        raise ModelFolderError(path, f"is not the vocabulary that {CONFIG} was written with")
+    return source, target
+
+
+def _read_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The tensors, after a look at the header: their shapes may be anything, and so may the memory that they take."""
+    if path.is_dir():
+        raise ModelFolderError(path, "is a folder")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict: it cannot be
+            iterated) given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+            expected = {name: (shape, DTYPES[config["dtype"]]) for name, shape in shapes.items()} for name in
+            [*expected, *given]:
+                if given.get(name) != expected.get(name):
+                    found, wanted = (_described(tensors.get(name)) for tensors in (given, expected))
+                    raise ModelFolderError(path, f"{name} is {found}; expected {wanted}")
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in shapes}
+    except OSError as error:
+        raise ModelFolderError(path, _reason(error)) from error
+    except SafetensorError as error:
+        raise ModelFolderError(path, f"is not a whole safetensors file: {error}") from error
+    try:
+        digest = json.loads(metadata["fastattn"])["config_sha256"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelFolderError(path, "was not written by fastattn: its metadata name no config") from error
+    if digest != _digest(config):
+        raise ModelFolderError(path, f"was not written with this {CONFIG}")
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ModelFolderError(path, f"{name} holds NaN or infinity")
+    return tensors
+
+
+def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:
+    return "absent" if tensor is None else f"{tensor[1]} {tensor[0]}"
