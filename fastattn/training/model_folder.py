@@ -192,10 +192,11 @@ def _read_tensors(
         raise ModelFolderError(path, "is a folder")
     try:
         with safe_open(path, framework="numpy") as file:
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict: it cannot be
-            iterated) given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
-            expected = {name: (shape, DTYPES[config["dtype"]]) for name, shape in shapes.items()} for name in
-            [*expected, *given]:
+            # Not a dict, whatever it looks like: it cannot be iterated.
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+            expected = {name: (shape, DTYPES[config["dtype"]]) for name, shape in shapes.items()}
+            for name in [*expected, *given]:
                 if given.get(name) != expected.get(name):
                     found, wanted = (_described(tensors.get(name)) for tensors in (given, expected))
                     raise ModelFolderError(path, f"{name} is {found}; expected {wanted}")

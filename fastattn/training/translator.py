@@ -14,6 +14,14 @@ BATCH_SIZE = 256
 MAX_SOURCE_TOKENS = 2**15
 
 
+class SourceError(ValueError):
+    """A text that cannot be translated; ``index`` is its place among the texts given."""
+
+    def __init__(self, index: int, tokens: int) -> None:
+        super().__init__(f"the source has {tokens} tokens; expected 1 to {MAX_SOURCE_TOKENS}")
+        self.index = index
+
+
 class Translator:
     """A trained model and what is needed to use it on text.
 
@@ -39,9 +47,12 @@ class Translator:
     def translate(self, texts: Sequence[str]) -> list[str]:
         """The answer to each text, in the order of the texts. A text without a token has the answer "".
 
-        ValueError for a text of more than MAX_SOURCE_TOKENS tokens.
+        SourceError for a text of more than MAX_SOURCE_TOKENS tokens.
         """
-        sizes = [len(self._source_symbols(text)) for text in texts]
+        sizes = [len(self.source_vocabulary.tokenize(text)) for text in texts]
+        for index, size in enumerate(sizes):
+            if size > MAX_SOURCE_TOKENS:
+                raise SourceError(index, size)
         answers = [""] * len(texts)
         # The longest first: texts of like lengths share a batch, and the first batch needs the most memory.
         waiting = sorted((n for n, size in enumerate(sizes) if size), key=lambda n: -sizes[n])
@@ -59,11 +70,13 @@ class Translator:
     def attend(self, text: str) -> tuple[list[str], list[int], Array]:
         """The source's symbols (T1), the ids of the answer (T2), and the attention weights (T2, T1), each row's sum 1.
 
-        The ids end with END where the model ended its answer. The symbols and the columns are in the order of the
-        text, also for a model that reads it backwards. ValueError for a text without a token or of more than
+        The ids end with END where the model ended its answer. The symbols and the columns are in the order of the text,
+        also for a model that reads it backwards. SourceError for a text without a token or of more than
         MAX_SOURCE_TOKENS.
         """
-        symbols = self._source_symbols(text)
+        symbols = self.source_vocabulary.tokenize(text)
+        if not 1 <= len(symbols) <= MAX_SOURCE_TOKENS:
+            raise SourceError(0, len(symbols))
         x, lengths = encode_sources([text], self.source_vocabulary, reverse_source=self.reverse_source)
         ids, weights = self.model.generate(
             x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True
@@ -72,9 +85,3 @@ class Translator:
         T2 = int(ended[0]) + 1 if len(ended) else self.max_target_tokens
         columns = slice(None, None, -1) if self.reverse_source else slice(None)
         return symbols, ids[0, :T2].tolist(), weights[0, :T2, columns]
-
-    def _source_symbols(self, text: str) -> list[str]:
-        symbols = self.source_vocabulary.tokenize(text)
-        if len(symbols) > MAX_SOURCE_TOKENS:
-            raise ValueError(f"a source has {len(symbols)} tokens; expected at most {MAX_SOURCE_TOKENS}")
-        return symbols
