@@ -66,6 +66,8 @@ class Decoder(Model):
         N, T1, _ = hs_enc.shape
         source_lengths = checks.lengths("source_lengths", source_lengths, N, T1)
         embedded = self.dropout.forward(self.embedding.forward(t, lengths=lengths))  # (N, T2, D)
+        if len(embedded) != N:
+            raise ValueError(f"t has a batch of {len(embedded)}; expected {N}, the batch of hs_enc")
         self._last_steps = last_steps(source_lengths, N, T1)
         self.lstm.set_state(hs_enc[self._last_steps])
         hs = self.lstm.forward(embedded, lengths=lengths)  # (N, T2, H)

@@ -1,0 +1,151 @@
+"""The state of an LSTM: how it starts, how it is carried, and its gradients."""
+
+import numpy as np
+import pytest
+from helpers import check_gradients, normal
+
+import fastattn
+
+N, T, D, H = 3, 5, 7, 11
+
+
+@pytest.fixture
+def weights(rng):
+    return (
+        normal(rng, D, 4 * H, dtype=float) / 3,
+        normal(rng, H, 4 * H, dtype=float) / 3,
+        normal(rng, 4 * H, dtype=float),
+    )
+
+
+@pytest.fixture
+def xs(rng):
+    return normal(rng, N, T, D, dtype=float)
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_two_stateful_halves_are_the_whole(backend, weights, xs):
+    whole, halves = fastattn.LSTM(*weights), fastattn.LSTM(*weights, stateful=True)
+    expected = whole.forward(xs)
+    close(halves.forward(xs[:, :2]), expected[:, :2])
+    close(halves.forward(xs[:, 2:]), expected[:, 2:])
+    close(halves.h, expected[:, -1])
+    close(halves.c, whole.c)
+
+
+def test_without_stateful_every_forward_starts_from_zeros(backend, weights, xs):
+    lstm = fastattn.LSTM(*weights)
+    first = lstm.forward(xs)
+    np.testing.assert_array_equal(lstm.forward(xs), first)
+
+
+def test_reset_state_forgets(backend, weights, xs):
+    lstm = fastattn.LSTM(*weights, stateful=True)
+    first = lstm.forward(xs)
+    assert not np.array_equal(lstm.forward(xs), first)
+    lstm.reset_state()
+    assert lstm.h is None
+    assert lstm.c is None
+    np.testing.assert_array_equal(lstm.forward(xs), first)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_set_state_is_where_the_next_forward_starts(backend, weights, xs, stateful):
+    whole, lstm = fastattn.LSTM(*weights), fastattn.LSTM(*weights, stateful=stateful)
+    whole.forward(xs[:, :2])
+    h, c = whole.h, whole.c
+    expected = whole.forward(xs)[:, 2:]
+    from_zeros = lstm.forward(xs[:, 2:])
+    lstm.set_state(h, c)
+    np.testing.assert_array_equal(lstm.h, h)
+    close(lstm.forward(xs[:, 2:]), expected)
+    after = lstm.forward(xs[:, 2:])
+    assert np.array_equal(after, from_zeros) == (not stateful)
+
+
+def test_set_state_without_a_cell_state_has_one_of_zeros(backend, weights, xs, rng):
+    lstm = fastattn.LSTM(*weights)
+    h = normal(rng, N, H, dtype=float)
+    lstm.set_state(h)
+    first = lstm.forward(xs)
+    lstm.set_state(h, np.zeros((N, H)))
+    np.testing.assert_array_equal(lstm.forward(xs), first)
+
+
+def test_the_state_is_that_of_the_last_real_step(backend, weights, xs):
+    lstm, lengths = fastattn.LSTM(*weights), [2, 5, 1]
+    hs = lstm.forward(xs, lengths=lengths)
+    for n, length in enumerate(lengths):
+        close(lstm.h[n], hs[n, length - 1])
+        assert not hs[n, length:].any()
+    c = lstm.c
+    for n, length in enumerate(lengths):
+        lstm.forward(xs[n : n + 1, :length])
+        close(lstm.c[0], c[n])
+
+
+def test_no_caller_can_reach_the_state(backend, weights, xs, rng):
+    lstm = fastattn.LSTM(*weights, stateful=True)
+    h, c = normal(rng, N, H, dtype=float), normal(rng, N, H, dtype=float)
+    lstm.set_state(h, c)
+    expected_first, expected_second = lstm.forward(xs), lstm.forward(xs)
+    lstm.set_state(h, c)
+    h[...] = c[...] = np.nan
+    np.testing.assert_array_equal(lstm.forward(xs), expected_first)
+    lstm.h[...] = lstm.c[...] = np.nan
+    np.testing.assert_array_equal(lstm.forward(xs), expected_second)
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 5, 1]], ids=["whole", "padded"])
+def test_gradients_through_both_ends_of_the_state(backend, weights, xs, lengths, rng):
+    lstm = fastattn.LSTM(*weights)
+    h0, c0, dh_last, dc_last = (normal(rng, N, H, dtype=float) for _ in range(4))
+    dhs = normal(rng, N, T, H, dtype=float)
+
+    def value():
+        lstm.set_state(h0, c0)
+        hs = lstm.forward(xs, lengths=lengths)
+        return float(np.sum(dhs * hs) + np.sum(dh_last * lstm.h) + np.sum(dc_last * lstm.c))
+
+    value()
+    dxs = lstm.backward(dhs, dh_last=dh_last, dc_last=dc_last)
+    check_gradients(value, [xs, h0, c0, *lstm.params], [dxs, lstm.dh, lstm.dc, *lstm.grads], rng)
+
+
+def test_gradients_of_the_last_state_are_zeros_by_default(backend, weights, xs, rng):
+    lstm = fastattn.LSTM(*weights)
+    dhs = normal(rng, N, T, H, dtype=float)
+    lstm.forward(xs)
+    np.testing.assert_array_equal(
+        lstm.backward(dhs), lstm.backward(dhs, dh_last=np.zeros((N, H)), dc_last=np.zeros((N, H)))
+    )
+
+
+def test_gates_that_saturate_overflow_nowhere(backend, weights, xs):
+    Wx, Wh, b = weights
+    lstm = fastattn.LSTM(1e4 * Wx, Wh, b)
+    hs = lstm.forward(xs)
+    assert np.isfinite(hs).all()
+    assert np.isfinite(lstm.backward(np.ones_like(hs))).all()
+
+
+def test_another_batch_size_than_that_of_the_state(backend, weights, xs):
+    lstm = fastattn.LSTM(*weights, stateful=True)
+    lstm.forward(xs)
+    with pytest.raises(ValueError, match=r"xs has a batch of 2, but the state .* a batch of 3.*reset_state"):
+        lstm.forward(xs[:2])
+    lstm.reset_state()
+    lstm.forward(xs[:2])
+
+
+def test_the_state_is_checked_when_it_is_set(backend, weights):
+    lstm = fastattn.LSTM(*weights)
+    with pytest.raises(ValueError, match=r"h has shape \(3, 12\); expected \(N, 11\)"):
+        lstm.set_state(np.zeros((3, 12)))
+    with pytest.raises(TypeError, match=r"h has dtype float32; expected float64"):
+        lstm.set_state(np.zeros((3, 11), np.float32))
+    with pytest.raises(ValueError, match=r"c has shape \(2, 11\); expected \(3, 11\)"):
+        lstm.set_state(np.zeros((3, 11)), np.zeros((2, 11)))
