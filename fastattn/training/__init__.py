@@ -4,7 +4,7 @@ from .metrics import Score, edit_distance, score
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Optimizer, RMSprop, clip_grads
 from .trainer import DivergedError, EpochRecord, Trainer
-from .translator import Translator
+from .translator import SourceError, Translator
 
 __all__ = [
     "SGD",
@@ -18,6 +18,7 @@ __all__ = [
     "Optimizer",
     "RMSprop",
     "Score",
+    "SourceError",
     "Trainer",
     "Translator",
     "clip_grads",

@@ -1,0 +1,57 @@
+"""What the sub-commands share: errors that the user can mend, and arguments checked as they are read."""
+
+import argparse
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something that the user can mend: one line on standard error, and exit code 1."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def whole_number(low: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number of at least ``low``."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        return int(text)
+
+    return parse
+
+
+def positive_number(text: str) -> float:
+    """A type for argparse."""
+    number = _number(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def fraction(text: str) -> float:
+    """A type for argparse: 0 <= X < 1."""
+    number = _number(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0 and less than 1")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def choose_computing(backend_name: str | None = None, threads: int | None = None) -> None:
+    """The kernel set and the threads: as given, else from the environment. UserError if that holds nonsense."""
+    from fastattn import backend
+
+    try:
+        backend.set_backend(backend_name or backend.get_backend())
+        backend.set_num_threads(threads or backend.get_num_threads())
+    except ValueError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,49 @@
+"""`fastattn evaluate`: how often a trained model is right."""
+
+import argparse
+import json
+
+from .common import choose_computing
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds `fastattn evaluate`."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="compare a model's answers with the right ones",
+        description="Translate the sources of a file of pairs and compare the answers with the targets. "
+        "Exact match: the part of the answers that are right in every token. Token error rate: the insertions, "
+        "deletions and replacements that would make the answers right, over the tokens of the targets.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
+    parser.add_argument("pairs", metavar="PAIRS.tsv", help="one pair a line: source, tab, target; UTF-8")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with rates from 0 to 1")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the counts and the rates."""
+    from fastattn.data import read_pairs
+    from fastattn.training import load, score
+
+    choose_computing()
+    pairs = read_pairs(arguments.pairs)
+    translator = load(arguments.folder)
+    answers = translator.translate([source for source, _ in pairs])
+    tokenize = translator.target_vocabulary.tokenize
+    result = score([tokenize(answer) for answer in answers], [tokenize(target) for _, target in pairs])
+    if arguments.json:
+        figures = {
+            "pairs": result.pairs,
+            "exact_matches": result.exact_matches,
+            "exact_match": result.exact_match,
+            "reference_tokens": result.reference_tokens,
+            "token_errors": result.token_errors,
+            "token_error_rate": result.token_error_rate,
+        }
+        print(json.dumps(figures))
+        return
+    print(f"pairs             {result.pairs:,}")
+    print(f"exact match       {result.exact_match:.2%} ({result.exact_matches:,} of {result.pairs:,})")
+    errors = f"{result.token_errors:,} errors in {result.reference_tokens:,} tokens"
+    print(f"token error rate  {result.token_error_rate:.2%} ({errors})")

@@ -1,0 +1,74 @@
+"""`fastattn info`: what a report of a fault or of a speed should say about the machine."""
+
+import argparse
+import os
+import platform
+from collections.abc import Iterator
+
+from .common import choose_computing
+
+# As LLVM names them; what else a CPU can do makes no difference to the kernels.
+VECTOR_FEATURES = (
+    "sse2", "sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bf16", "amx-tile", "amx-bf16",
+    "neon", "bf16", "sve", "sve2",
+)  # fmt: skip
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds `fastattn info`."""
+    parser = commands.add_parser(
+        "info",
+        help="show versions, CPU, threads and cache",
+        description="Show versions, the CPU and its vector features, the threading layer, the threads and the "
+        "folder of the compiled kernels: what a report of a fault or of a speed should say.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints a fact a line."""
+    choose_computing()
+    for name, fact in facts():
+        print(f"{name:<16} {fact}")
+
+
+def facts() -> Iterator[tuple[str, object]]:
+    """Names and facts. Starts the kernels' threads: which threading layer is used is known only then."""
+    import llvmlite
+    import numba
+    import numpy as np
+    from llvmlite import binding
+
+    from fastattn import backend
+
+    from .main import version
+
+    yield "fastattn", version()
+    yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"
+    for package in (np, numba, llvmlite):
+        yield package.__name__, package.__version__
+    yield "platform", platform.platform()
+    yield "CPU", f"{binding.get_host_cpu_name()}, {os.cpu_count()} logical cores"
+    present = binding.get_host_cpu_features()
+    yield "vector features", " ".join(name for name in VECTOR_FEATURES if present.get(name)) or "none known"
+    yield "kernels", backend.get_backend()
+    yield "threads", backend.get_num_threads()
+    yield "threading layer", _threading_layer()
+    yield "cache folder", _cache_folder()
+
+
+def _threading_layer() -> str:
+    import numba
+    import numpy as np
+
+    from fastattn import backend
+
+    backend.kernels().scale([np.ones(1 << 20, np.float32)], 1.0)
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return "none: nothing has run on threads"
+
+
+def _cache_folder() -> str:
+    return "?"
