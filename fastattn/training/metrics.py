@@ -42,9 +42,7 @@ def score(answers: Sequence[Sequence[str]], references: Sequence[Sequence[str]])
     token.
     """
     if len(answers) != len(references) or not references:
-        raise ValueError(
-            f"{len(answers)} answers and {len(references)} references given; expected the same, at least 1"
-        )
+        raise ValueError(f"{len(answers)} answers and {len(references)} references given; expected the same, at least 1")
     reference_tokens = sum(map(len, references))
     if not reference_tokens:
         raise ValueError("the references hold no token; expected at least 1")

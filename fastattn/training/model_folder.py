@@ -175,18 +175,18 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _read_vocabularies(path: Path, digest: object) -> tuple[Vocabulary, Vocabulary]:
     content = _read_object(path)
-    try:
-        source, target = Vocabulary.from_json(content.get("source")), Vocabulary.from_json(content.get("target"))
-    except ValueError as error:
-        raise ModelFolderError(path, str(error)) from error
+    vocabularies = []
+    for side in ("source", "target"):
+        try:
+            vocabularies.append(Vocabulary.from_json(content.get(side)))
+        except ValueError as error:
+            raise ModelFolderError(path, f"the {side} vocabulary: {error}") from error
     if _digest(content) != digest:
         raise ModelFolderError(path, f"is not the vocabulary that {CONFIG} was written with")
-    return source, target
+    return vocabularies[0], vocabularies[1]
 
 
-def _read_tensors(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The tensors, after a look at the header: their shapes may be anything, and so may the memory that they take."""
     if path.is_dir():
         raise ModelFolderError(path, "is a folder")

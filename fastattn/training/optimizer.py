@@ -15,9 +15,7 @@ from fastattn import backend
 Arrays = Sequence[np.ndarray]
 
 
-def checked_number(
-    name: str, value: float, low: float, high: float = math.inf, *, low_is_allowed: bool = True
-) -> float:
+def checked_number(name: str, value: float, low: float, high: float = math.inf, *, low_is_allowed: bool = True) -> float:
     """``value`` where it lies in [low, high), or in (low, high) when low is not allowed; ValueError elsewhere."""
     numeric = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not (numeric and (low <= value if low_is_allowed else low < value) and value < high):
@@ -150,9 +148,7 @@ class Adam(Optimizer):
         step_size = self.lr / (1 - self.beta1**self.steps)
         root_scale = 1 / math.sqrt(1 - self.beta2**self.steps)
         decay = self.lr * self.weight_decay
-        backend.kernels().adam_update(
-            params, grads, *states, step_size, self.beta1, self.beta2, root_scale, self.eps, decay
-        )
+        backend.kernels().adam_update(params, grads, *states, step_size, self.beta1, self.beta2, root_scale, self.eps, decay)
 
 
 class AdamW(Adam):

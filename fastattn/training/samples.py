@@ -33,16 +33,12 @@ class Samples:
         """ValueError or TypeError unless the four belong together; the token ids are the model's to check."""
         x, t = np.asarray(x), np.asarray(t)
         if x.ndim != 2 or t.ndim != 2 or len(x) != len(t) or x.size == 0 or t.shape[1] < 2:
-            raise ValueError(
-                f"x and t have shapes {x.shape} and {t.shape}; expected (N, T1) and (N, T2), N >= 1, T2 >= 2"
-            )
+            raise ValueError(f"x and t have shapes {x.shape} and {t.shape}; expected (N, T1) and (N, T2), N >= 1, T2 >= 2")
         N, (T1, T2) = len(x), (x.shape[1], t.shape[1])
         source = checks.lengths("source_lengths", source_lengths, N, T1)
         target = checks.lengths("target_lengths", target_lengths, N, T2, lowest=2)
         padded = source is not None, target is not None
-        return cls(
-            x, t, np.full(N, T1) if source is None else source, np.full(N, T2) if target is None else target, padded
-        )
+        return cls(x, t, np.full(N, T1) if source is None else source, np.full(N, T2) if target is None else target, padded)
 
     @classmethod
     def held_out(cls, data: Sequence[ArrayLike]) -> "Samples":
@@ -51,9 +47,7 @@ class Samples:
         ValueError, too, for targets that do not all begin with the same start symbol: ``generate`` takes only one.
         """
         if len(data) not in (2, 4):
-            raise ValueError(
-                f"validation_data holds {len(data)} arrays; expected x, t or x, source_lengths, t, target_lengths"
-            )
+            raise ValueError(f"validation_data holds {len(data)} arrays; expected x, t or x, source_lengths, t, target_lengths")
         x, source_lengths, t, target_lengths = data if len(data) == 4 else (data[0], None, data[1], None)
         samples = cls.checked(x, t, source_lengths, target_lengths)
         starts = np.unique(samples.t[:, 0])

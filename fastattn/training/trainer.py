@@ -113,9 +113,7 @@ class Trainer:
                 self.epoch += 1
                 bar.set_description(f"epoch {self.epoch}/{last}")
                 rng = np.random.default_rng((seed, self.epoch))
-                order = batches(
-                    samples.source_lengths, samples.target_lengths, batch_size, rng, window=50 if bucket else 1
-                )
+                order = batches(samples.source_lengths, samples.target_lengths, batch_size, rng, window=50 if bucket else 1)
                 loss, seconds = self._train_epoch(samples, order, max_grad, eval_interval, bar)
                 valid_loss, valid_exact_match = None, None
                 if validation is not None:

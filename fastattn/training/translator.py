@@ -59,9 +59,7 @@ class Translator:
         while waiting:
             count = min(BATCH_SIZE, MAX_SOURCE_TOKENS // sizes[waiting[0]])
             chosen, waiting = waiting[:count], waiting[count:]
-            x, lengths = encode_sources(
-                [texts[n] for n in chosen], self.source_vocabulary, reverse_source=self.reverse_source
-            )
+            x, lengths = encode_sources([texts[n] for n in chosen], self.source_vocabulary, reverse_source=self.reverse_source)
             ids = self.model.generate(x, START, self.max_target_tokens, end_id=END, lengths=lengths)
             for n, row in zip(chosen, ids, strict=True):
                 answers[n] = self.target_vocabulary.decode(row)
@@ -78,9 +76,7 @@ class Translator:
         if not 1 <= len(symbols) <= MAX_SOURCE_TOKENS:
             raise SourceError(0, len(symbols))
         x, lengths = encode_sources([text], self.source_vocabulary, reverse_source=self.reverse_source)
-        ids, weights = self.model.generate(
-            x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True
-        )
+        ids, weights = self.model.generate(x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True)
         ended = np.flatnonzero(ids[0] == END)
         T2 = int(ended[0]) + 1 if len(ended) else self.max_target_tokens
         columns = slice(None, None, -1) if self.reverse_source else slice(None)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastattn.training import SGD, Adam, AdaGrad, AdamW, Momentum, RMSprop, clip_grads
+from fastattn.training import SGD, AdaGrad, Adam, AdamW, Momentum, RMSprop, clip_grads
 
 SHAPES = [(3, 5), (7,), (2, 4, 3)]
 STEPS = 4

@@ -166,7 +166,7 @@ def test_validation_is_the_models_own_loss_and_its_own_answers(data, padded):
         (record,) = trainer.fit(*data, 20, 3, seed=1, **lengths, validation_data=held_out, callbacks=[check])[-1:]
         assert record.valid_loss == pytest.approx(seen["loss"], rel=1e-6)
         assert record.valid_exact_match == seen["exact"]
-    assert 0 < record.valid_exact_match
+    assert record.valid_exact_match > 0
 
 
 def test_exact_match_of_ids_is_exact_match_of_texts():
