@@ -1,0 +1,58 @@
+"""The kernels in Numba, parallel over the batch or over tiles of the result; what each computes stands in ``reference``."""
+
+from .affine import affine_backward, affine_forward
+from .attention import (
+    attention_backward,
+    attention_forward,
+    attention_score_backward,
+    attention_score_forward,
+    weighted_sum_backward,
+    weighted_sum_forward,
+)
+from .cross_entropy import (
+    cross_entropy_backward,
+    cross_entropy_forward,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+    target_probability_backward,
+    target_probability_forward,
+)
+from .dropout import dropout
+from .embedding import embedding_backward, embedding_forward
+from .engine.jit import set_num_threads
+from .lstm import lstm_backward, lstm_forward
+from .norm import scale, squared_norm
+from .optimizer import adagrad_update, adam_update, momentum_update, rmsprop_update, sgd_update
+from .softmax import softmax_backward, softmax_forward
+
+__all__ = [
+    "adagrad_update",
+    "adam_update",
+    "affine_backward",
+    "affine_forward",
+    "attention_backward",
+    "attention_forward",
+    "attention_score_backward",
+    "attention_score_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "dropout",
+    "embedding_backward",
+    "embedding_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "momentum_update",
+    "rmsprop_update",
+    "scale",
+    "set_num_threads",
+    "sgd_update",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "squared_norm",
+    "target_probability_backward",
+    "target_probability_forward",
+    "weighted_sum_backward",
+    "weighted_sum_forward",
+]

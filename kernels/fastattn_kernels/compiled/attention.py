@@ -1,0 +1,244 @@
+"""Dot-product attention, in parts and as a whole; the mathematics stands in ``reference/attention.py``.
+
+A sample's scores are dot products of rows that are contiguous, and its contexts a product with the rows of hs as they stand:
+nothing is packed or transposed. Padding is left out by each sample's own lengths.
+"""
+
+import numpy as np
+
+from .engine.buffers import empty
+from .engine.jit import kernel, num_shares, shared
+from .engine.padding import all_lengths
+from .engine.product import add_product, ceil_div, dots, panel_width, scratch_sizes, tile_count
+from .softmax import softmax_backward_row, softmax_row
+
+
+@shared
+def _score_forward(share, shares, hs, h, lengths, s, tiles):
+    N, T, H = hs.shape
+    flat_hs, flat_h, flat_s = hs.reshape(hs.size), h.reshape(h.size), s.reshape(s.size)
+    for n in range(share * N // shares, (share + 1) * N // shares):
+        dots(1, lengths[n], H, flat_h, n * H, H, flat_hs, n * T * H, H, flat_s, n * T, T, tiles[share])
+        s[n, lengths[n] :] = 0
+
+
+def attention_score_forward(hs, h, lengths):
+    N, T, H = hs.shape
+    s = empty((N, T), hs.dtype)
+    tiles = empty((num_shares(), 16), hs.dtype)
+    _score_forward(hs, h, all_lengths(lengths, N, T), s, tiles, work=2 * hs.size)
+    return s
+
+
+@kernel
+def _outer_and_sum(weights, row, rows, d_rows, d_row):
+    """d_rows[t] = weights[t] row, and d_row = the sum over t of weights[t] rows[t]."""
+    d_row[:] = 0
+    for t in range(weights.size):
+        weight, d_rows_t, rows_t = weights[t], d_rows[t], rows[t]
+        for j in range(row.size):
+            d_rows_t[j] = weight * row[j]
+        for j in range(row.size):
+            d_row[j] += weight * rows_t[j]
+
+
+@shared
+def _score_backward(share, shares, ds, hs, h, lengths, dhs, dh):
+    N = lengths.size
+    for n in range(share * N // shares, (share + 1) * N // shares):
+        _outer_and_sum(ds[n, : lengths[n]], h[n], hs[n], dhs[n], dh[n])
+        dhs[n, lengths[n] :] = 0
+
+
+def attention_score_backward(ds, hs, h, lengths):
+    N, T, H = hs.shape
+    dhs, dh = empty((N, T, H), hs.dtype), empty((N, H), hs.dtype)
+    _score_backward(ds, hs, h, all_lengths(lengths, N, T), dhs, dh, work=4 * hs.size)
+    return dhs, dh
+
+
+@shared
+def _weighted_sum_forward(share, shares, hs, a, lengths, c):
+    N = lengths.size
+    for n in range(share * N // shares, (share + 1) * N // shares):
+        c_n = c[n]
+        c_n[:] = 0
+        for t in range(lengths[n]):
+            weight, row = a[n, t], hs[n, t]
+            for j in range(row.size):
+                c_n[j] += weight * row[j]
+
+
+def weighted_sum_forward(hs, a, lengths):
+    N, T, H = hs.shape
+    c = empty((N, H), hs.dtype)
+    _weighted_sum_forward(hs, a, all_lengths(lengths, N, T), c, work=2 * hs.size)
+    return c
+
+
+@shared
+def _weighted_sum_backward(share, shares, dc, hs, a, lengths, dhs, da, tiles):
+    N, T, H = hs.shape
+    flat_hs, flat_dc, flat_da = hs.reshape(hs.size), dc.reshape(dc.size), da.reshape(da.size)
+    for n in range(share * N // shares, (share + 1) * N // shares):
+        row = dc[n]
+        for t in range(lengths[n]):
+            weight, dhs_t = a[n, t], dhs[n, t]
+            for j in range(row.size):
+                dhs_t[j] = weight * row[j]
+        dhs[n, lengths[n] :] = 0
+        dots(1, lengths[n], H, flat_dc, n * H, H, flat_hs, n * T * H, H, flat_da, n * T, T, tiles[share])
+        da[n, lengths[n] :] = 0
+
+
+def weighted_sum_backward(dc, hs, a, lengths):
+    N, T, H = hs.shape
+    dhs, da = empty((N, T, H), hs.dtype), empty((N, T), hs.dtype)
+    tiles = empty((num_shares(), 16), hs.dtype)
+    _weighted_sum_backward(dc, hs, a, all_lengths(lengths, N, T), dhs, da, tiles, work=4 * hs.size)
+    return dhs, da
+
+
+@kernel
+def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c, c_start, accumulate, edge, tile):
+    """c = (or +=) the product of a, ``rows`` x ``depth``, with the ``depth`` rows b of H numbers.
+
+    Number k of row r of a is a[a_start + a_rows[r] + k a_step]. The columns beyond the last whole panel of b pass through
+    ``edge``, a panel's memory, for they have no whole vectors. ``tile``: a tile's memory.
+    """
+    width = panel_width(tile)
+    tiles = tile_count(rows)
+    edge_rows = edge.size // width
+    for column in range(0, H, width):
+        count = min(width, H - column)
+        whole = count == width
+        for k_first in range(0, depth, depth if whole else edge_rows):
+            k_count = depth if whole else min(edge_rows, depth - k_first)
+            if not whole:
+                for k in range(k_count):
+                    source = b_start + (k_first + k) * H + column
+                    for j in range(count):
+                        edge[k * width + j] = b[source + j]
+                    for j in range(count, width):
+                        edge[k * width + j] = 0
+            for i in range(tiles):
+                first = i * rows // tiles
+                tile_rows = (i + 1) * rows // tiles - first
+                if accumulate or k_first > 0:
+                    for r in range(tile_rows):
+                        for j in range(count):
+                            tile[r * width + j] = c[c_start + (first + r) * H + column + j]
+                        for j in range(count, width):
+                            tile[r * width + j] = 0
+                else:
+                    tile[: tile_rows * width] = 0
+                a_from = a_start + k_first * a_step
+                if whole:
+                    add_product(tile_rows, 4, a, a_from, a_rows, first, a_step, b, b_start + column, H, k_count, tile)
+                else:
+                    groups = ceil_div(count, width // 4)
+                    add_product(tile_rows, groups, a, a_from, a_rows, first, a_step, edge, 0, width, k_count, tile)
+                for r in range(tile_rows):
+                    for j in range(count):
+                        c[c_start + (first + r) * H + column + j] = tile[r * width + j]
+
+
+@shared
+def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edges, tiles):
+    N, T1, H = hs_enc.shape
+    T2 = hs_dec.shape[1]
+    edge, tile = edges[share], tiles[share]
+    enc, dec, weights, contexts = (
+        hs_enc.reshape(N * T1 * H),
+        hs_dec.reshape(N * T2 * H),
+        a.reshape(a.size),
+        cs.reshape(cs.size),
+    )
+    a_rows = np.arange(T2) * T1
+    for n in range(share * N // shares, (share + 1) * N // shares):
+        real1, real2 = lengths_enc[n], lengths_dec[n]
+        dots(real2, real1, H, dec, n * T2 * H, H, enc, n * T1 * H, H, weights, n * T2 * T1, T1, tile)
+        for t in range(real2):
+            softmax_row(a[n, t, :real1], a[n, t, :real1])
+            a[n, t, real1:] = 0
+        a[n, real2:] = 0
+        if real1 > 0:
+            _add_weighted_rows(
+                real2,
+                weights,
+                n * T2 * T1,
+                a_rows,
+                1,
+                enc,
+                n * T1 * H,
+                H,
+                real1,
+                contexts,
+                n * T2 * H,
+                False,
+                edge,
+                tile,
+            )
+        else:
+            cs[n] = 0
+        cs[n, real2:] = 0
+
+
+def _scratch(dtype):
+    panel_size, tile_size = scratch_sizes(dtype)
+    return empty((num_shares(), panel_size), dtype), empty((num_shares(), tile_size), dtype)
+
+
+def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
+    N, T1, H = hs_enc.shape
+    T2 = hs_dec.shape[1]
+    cs, a = empty((N, T2, H), hs_enc.dtype), empty((N, T2, T1), hs_enc.dtype)
+    _forward(
+        hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, *_scratch(hs_enc.dtype),
+        work=4 * N * T1 * T2 * H,
+    )  # fmt: skip
+    return cs, a
+
+
+@shared
+def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, dhs_enc, dhs_dec, ds, edges, tiles):
+    N, T1, H = hs_enc.shape
+    T2 = hs_dec.shape[1]
+    edge, tile = edges[share], tiles[share]
+    enc, dec, weights, dc = (
+        hs_enc.reshape(N * T1 * H),
+        hs_dec.reshape(N * T2 * H),
+        a.reshape(a.size),
+        dcs.reshape(dcs.size),
+    )
+    denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
+    rows, columns = np.arange(T2) * T1, np.arange(T1)
+    for n in range(share * N // shares, (share + 1) * N // shares):
+        real1, real2 = lengths_enc[n], lengths_dec[n]
+        at1, at2, at_a = n * T1 * H, n * T2 * H, n * T2 * T1
+        if real1 == 0 or real2 == 0:
+            dhs_enc[n] = 0
+            dhs_dec[n] = 0
+            continue
+        dots(real2, real1, H, dc, at2, H, enc, at1, H, ds_n, 0, T1, tile)  # da
+        for t in range(real2):
+            ds_t = ds_n[t * T1 : t * T1 + real1]
+            softmax_backward_row(ds_t, a[n, t, :real1], ds_t)
+        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, real1, ddec, at2, False, edge, tile)
+        _add_weighted_rows(real1, weights, at_a, columns, T1, dc, at2, H, real2, denc, at1, False, edge, tile)
+        _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, real2, denc, at1, True, edge, tile)
+        dhs_enc[n, real1:] = 0
+        dhs_dec[n, real2:] = 0
+
+
+def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
+    N, T1, H = hs_enc.shape
+    T2 = hs_dec.shape[1]
+    dtype = hs_enc.dtype
+    dhs_enc, dhs_dec = empty((N, T1, H), dtype), empty((N, T2, H), dtype)
+    ds = empty((num_shares(), T2 * T1), dtype)
+    _backward(
+        dcs, hs_enc, hs_dec, a, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), dhs_enc, dhs_dec, ds,
+        *_scratch(dtype), work=8 * N * T1 * T2 * H,
+    )  # fmt: skip
+    return dhs_enc, dhs_dec

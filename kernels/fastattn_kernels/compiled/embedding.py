@@ -1,0 +1,42 @@
+"""Embedding: a row of W for each token id."""
+
+from .engine.buffers import empty
+from .engine.jit import shared
+from .engine.padding import real_rows, zeros_at_padding
+
+
+@shared
+def _forward(share, shares, W, ids, rows, xs):
+    for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
+        source, target = W[ids[rows[i]]], xs[rows[i]]
+        for d in range(target.size):
+            target[d] = source[d]
+
+
+@shared
+def _backward(share, shares, dxs, ids, rows, dW):
+    # A share has some columns of dW for itself and adds up all positions in their order; rows would be shared unevenly,
+    # for some symbols are far more frequent than others.
+    V, D = dW.shape
+    first, last = share * D // shares, (share + 1) * D // shares
+    for v in range(V):
+        for d in range(first, last):
+            dW[v, d] = 0
+    for i in range(rows.size):
+        row = rows[i]
+        target, source = dW[ids[row]], dxs[row]
+        for d in range(first, last):
+            target[d] += source[d]
+
+
+def embedding_forward(W, ids, lengths):
+    (N, T), D = ids.shape, W.shape[1]
+    xs = zeros_at_padding(empty((N, T, D), W.dtype), lengths)
+    _forward(W, ids.reshape(N * T), real_rows(lengths, N, T), xs.reshape(N * T, D), work=4 * xs.size)
+    return xs
+
+
+def embedding_backward(dxs, ids, dW, lengths):
+    N, T, D = dxs.shape
+    rows = real_rows(lengths, N, T)
+    _backward(dxs.reshape(N * T, D), ids.reshape(N * T), rows, dW, work=4 * (dxs.size + dW.size))

@@ -1,0 +1,173 @@
+"""How the kernels are compiled and run: the one factory of Numba's options, and the one place that starts threads.
+
+Three kinds of functions:
+
+- ``@kernel``: a serial function that is inlined into what calls it;
+- ``@separate(arguments)``: a serial function that is compiled once for each dtype, and called by name (see `linking`);
+- ``@shared``: what a launch runs. Its first arguments are (share, shares), and it does one share of the work. Called from
+  Python, without these two, it does all shares, on all threads.
+
+Which share an output element falls in never changes how it is computed; that is why results are the same bits for any
+number of threads.
+"""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import config, njit, prange, types
+from numba.extending import overload
+
+from . import linking
+
+# Work of fewer floating-point operations than this is done before a second thread has woken.
+_SERIAL_BELOW = 50_000
+
+_lock = threading.RLock()  # two launches at once abort the process under one of Numba's threading layers
+_threads = 1
+_launched = False
+_forked = False  # True in a child made by fork after a launch: its threads are gone, and OpenMP would abort
+
+
+def _fingerprint() -> str:
+    """A hash of every source file of the compiled kernels: code that was inlined must not outlive a change of its file."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_stamp = _fingerprint()
+
+
+def _name(function: Any) -> str:
+    return f"fastattn.{function.__module__}.{function.__qualname__}.{_stamp[:16]}"
+
+
+def _compiled(function: Any, **options: Any) -> Any:
+    """Numba's compiler with the options that all kernels share: no GIL, division as in NumPy, a cache on disk."""
+    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
+    try:
+        dispatcher.enable_caching()
+        # Numba's own stamp covers only the file in which the function stands. This name is private to Numba; a version
+        # that lacks it keeps Numba's stamp.
+        if hasattr(dispatcher._cache, "_cache_file"):
+            dispatcher._cache._cache_file._source_stamp = _stamp
+    except RuntimeError:
+        pass  # no folder to write in: compiled anew in every process
+    return dispatcher
+
+
+def kernel(function: Any) -> Any:
+    """Compile a serial function, with strict floating point."""
+    return _compiled(function)
+
+
+def reduction(function: Any) -> Any:
+    """Like :func:`kernel`, for loops that add up: in any order, fixed when it is compiled, so that they vectorise."""
+    return _compiled(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
+
+
+def separate(arguments: str) -> Any:
+    """Compile a function that returns nothing once for each dtype, here and now; kernels call it by name.
+
+    ``arguments``: a letter for each, n a whole number, i a flat array of int64, v a flat array of the dtype.
+    """
+
+    def decorate(function: Any) -> Any:
+        dispatcher, name = _compiled(function), _name(function)
+        for dtype in (types.float32, types.float64):
+            kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
+            linking.publish(dispatcher, name, [kinds[letter] for letter in arguments.split()])
+
+        def stub(*arguments: Any) -> None:
+            dispatcher(*arguments)
+
+        @overload(stub)
+        def _typed(*arguments: Any) -> Any:
+            def call(*arguments: Any) -> None:
+                linking.call(name, arguments)
+
+            return call
+
+        return stub
+
+    return decorate
+
+
+class shared:
+    """Compile ``function(share, shares, ...)``; calling the result with ``(...)`` runs all shares, on all threads.
+
+    ``work``, about how many floating-point operations the call is, keeps small work on one thread.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._body, name = _compiled(function), _name(function)
+
+        def frame(shares: Any, arguments: Any) -> None:
+            linking.launch(name, shares, arguments)
+
+        self._frame = _compiled(frame)
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        compile_frame = self._frame.compile
+
+        def compile_body_and_frame(types_of_frame: Any) -> Any:
+            _, arguments = types_of_frame
+            linking.publish(self._body, name, (types.int64, types.int64, *arguments.types))
+            return compile_frame(types_of_frame)
+
+        # Numba calls this for every new combination of types, and takes the frame from its cache or compiles it:
+        # either way the body must be known to the linker first.
+        self._frame.compile = compile_body_and_frame
+
+    def __call__(self, *arguments: Any, work: float = float("inf")) -> None:
+        shares = 1 if work < _SERIAL_BELOW else _threads
+        with _lock:
+            if _forked:
+                for share in range(shares):
+                    self._body(share, shares, *arguments)
+                return
+            _start_threads()
+            if shares > 1:
+                numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
+            self._frame(shares, arguments)
+
+
+def _launch(shares, entry, arguments):  # type: ignore[no-untyped-def]
+    for share in prange(shares):
+        linking.call_entry(entry, share, shares, arguments)
+
+
+def _start_threads() -> None:
+    """Make the parallel loop known to the linker; Numba starts its threads with it. Does nothing the second time."""
+    global _launched
+    if not _launched:
+        linking.publish(_compiled(_launch, parallel=True), linking.LAUNCH, linking.LAUNCH_TYPES)
+        _launched = True
+
+
+def set_num_threads(n: int) -> None:
+    """The number of shares, and of threads where Numba can still start so many, for all calls from now on."""
+    global _threads
+    with _lock:
+        if n > config.NUMBA_NUM_THREADS and not _launched:
+            config.NUMBA_NUM_THREADS = n
+        _threads = n
+
+
+def num_shares() -> int:
+    """The number of shares that large work is divided into: what per-share scratch memory is made for."""
+    return _threads
+
+
+def _after_fork_in_child() -> None:
+    global _forked, _lock
+    _lock = threading.RLock()  # the parent's may be held by a thread that is not here
+    _forked = _launched
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,104 @@
+"""Calls between separately compiled functions, and the launch of a kernel's shares on all threads.
+
+Numba puts a copy of every function into whatever calls it and optimises it there again; a parallel loop does so three times.
+Cold compilation of the kernels would take minutes. Here a function is compiled once and made known to the linker under a
+name, and what calls it holds only that name. The names carry a hash of the sources, so that code from a cache on disk can
+never be joined to a function that it was not compiled against; and whoever runs code with such a name in it (`jit`) first
+makes the name known.
+"""
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_i64 = ir.IntType(64)
+_pointer = ir.IntType(8).as_pointer()
+
+LAUNCH = "fastattn.launch"  # launch(shares, address of an entry, address of its arguments): made in `jit`
+LAUNCH_TYPES = (types.int64, types.int64, types.int64)
+
+
+def symbol(name, argument_types):
+    """The linker's name of a function for some types of arguments."""
+    return f"{name}({','.join(map(str, argument_types))})"
+
+
+def publish(dispatcher, name, argument_types):
+    """Compile a Numba function that returns nothing for some types of arguments, and make it known to the linker."""
+    dispatcher.compile(tuple(argument_types))
+    compiled = dispatcher.overloads[tuple(argument_types)]
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    llvmlite.binding.add_symbol(symbol(name, argument_types), address)
+
+
+def _emit_call(context, builder, name, argument_types, arguments):
+    function_type = context.call_conv.get_function_type(types.void, argument_types)
+    function = cgutils.get_or_insert_function(builder.module, function_type, symbol(name, argument_types))
+    context.call_conv.call_function(builder, function, types.void, argument_types, arguments)
+
+
+def _plain(t):
+    """The type under which a function is published: int64 for any whole number, a plain array for a read-only one."""
+    return types.int64 if isinstance(t, types.Integer) else t.copy(readonly=False)
+
+
+@intrinsic(prefer_literal=True)
+def call(typingctx, name, arguments):
+    """Call a published function: ``name`` is a literal string, ``arguments`` a tuple."""
+
+    def emit(context, builder, signature, values):
+        given = signature.args[1].types
+        wanted = [_plain(t) for t in given]
+        elements = [
+            context.cast(builder, value, t, w) if isinstance(t, types.Integer) else value
+            for value, t, w in zip(cgutils.unpack_tuple(builder, values[1]), given, wanted)
+        ]
+        _emit_call(context, builder, name.literal_value, wanted, elements)
+        return context.get_dummy_value()
+
+    return types.void(name, arguments), emit
+
+
+@intrinsic(prefer_literal=True)
+def launch(typingctx, name, shares, arguments):
+    """Call a published function with (share, shares, *arguments) for every share, on all threads.
+
+    The arguments are laid down in memory, and each thread reads them there through a small function made here.
+    """
+
+    def emit(context, builder, signature, values):
+        _, shares, arguments = values
+        types_of_arguments = signature.args[2].types
+        memory = cgutils.alloca_once_value(builder, arguments)
+        module = builder.module
+        entry = ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [_i64, _i64, _pointer]), module.get_unique_name("fastattn_entry")
+        )
+        entry.linkage = "internal"
+        inside = ir.IRBuilder(entry.append_basic_block())
+        elements = cgutils.unpack_tuple(inside, inside.load(inside.bitcast(entry.args[2], memory.type)))
+        share_types = (types.int64, types.int64, *types_of_arguments)
+        _emit_call(context, inside, name.literal_value, share_types, [entry.args[0], entry.args[1], *elements])
+        inside.ret_void()
+
+        addresses = [builder.ptrtoint(entry, _i64), builder.ptrtoint(memory, _i64)]
+        _emit_call(context, builder, LAUNCH, LAUNCH_TYPES, [shares, *addresses])
+        return context.get_dummy_value()
+
+    return types.void(name, types.int64, arguments), emit
+
+
+@intrinsic
+def call_entry(typingctx, entry, share, shares, arguments):
+    """Call a function made by :func:`launch`, given its address and the address of its arguments."""
+
+    def emit(context, builder, signature, values):
+        entry, share, shares, arguments = values
+        function_type = ir.FunctionType(ir.VoidType(), [_i64, _i64, _pointer])
+        function = builder.inttoptr(entry, function_type.as_pointer())
+        builder.call(function, [share, shares, builder.inttoptr(arguments, _pointer)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), emit

@@ -1,0 +1,32 @@
+"""Lists of arrays as one long line of numbers, so that a kernel passes over all of them in one launch.
+
+A list is given to a kernel as a table of addresses. The line is cut into blocks of at most BLOCK numbers that never cross from
+one array into the next; shares take whole blocks.
+"""
+
+import numpy as np
+
+from .jit import kernel
+
+BLOCK = 1 << 14
+
+
+def addresses(*lists):
+    """The addresses of the arrays of several lists of like shapes: (number of lists, number of arrays), int64."""
+    return np.array([[a.__array_interface__["data"][0] for a in arrays] for arrays in lists], np.int64)
+
+
+def blocks(arrays):
+    """The blocks of the arrays of a list: which array, and from which number to which, (number of blocks, 3) int64."""
+    table = [
+        (index, first, min(first + BLOCK, array.size))
+        for index, array in enumerate(arrays)
+        for first in range(0, array.size, BLOCK)
+    ]
+    return np.array(table, np.int64).reshape(-1, 3)
+
+
+@kernel
+def block_range(share, shares, table):
+    """The blocks that a share takes: first, and one beyond the last."""
+    return share * table.shape[0] // shares, (share + 1) * table.shape[0] // shares

@@ -1,0 +1,241 @@
+"""The few functions written in LLVM's own language: what Numba's loops cannot be made to say.
+
+A matrix product runs at the speed of the machine only if its running sums stay in vector registers for the whole inner loop.
+A compiler does not find that by itself; so here the loop is spelt out, one instruction after another, with llvmlite, and the
+algorithms around it stay plain Numba. Everything here works on flat positions in arrays and checks nothing.
+
+How to read it: `builder.gep(p, [i])` is the pointer p + i; `phi` is a variable of a loop, given its value before the loop and
+its value at the end of each round; `<16 x float>` is a vector of 16 numbers, which LLVM lays into one register or several.
+
+`add_tile_product` is the inner loop of every matrix product. For a tile of `rows` x `groups` lane groups it does
+
+    for k in range(depth):
+        for r in range(rows):                      # unrolled: each r has its own registers
+            tile[r, :] += a[row r, k] * b[k, :]    # a is one number, broadcast; b[k, :] is shared by all rows
+
+Each element's sum runs over k in order, whatever the tile's shape: a result does not depend on how the work was cut up.
+`add_tile_dots` is its sibling for products of a with b transposed, in which both run along k: sums of whole vectors.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .cpu import GROUP_BYTES, GROUPS, TILE
+from .jit import separate
+
+_i32 = ir.IntType(32)
+_i64 = ir.IntType(64)
+
+_TILE_BYTES = TILE.vectors * TILE.vector_bytes
+# How many lane groups the tile can have: up to the whole panel where the registers hold it, else a panel takes several tiles.
+TILE_GROUPS = max(1, _TILE_BYTES // GROUP_BYTES)
+TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)
+DOT_ROWS = 4  # add_tile_dots does up to 4 x 4 dot products at once
+
+
+def _number_type(dtype):
+    return {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[dtype]
+
+
+def _data(context, builder, array_type, array):
+    """The pointer to the first element of an array."""
+    return context.make_array(array_type)(context, builder, array).data
+
+
+def _fused_multiply_add(builder, vector, number, lanes):
+    """LLVM's fused multiply-add for a vector type; on a machine without FMA it becomes a product and a sum."""
+    name = f"llvm.fmuladd.v{lanes}f{32 if isinstance(number, ir.FloatType) else 64}"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def _load(builder, pointer, vector, itemsize):
+    load = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+    load.align = itemsize  # rows of users' arrays start anywhere
+    return load
+
+
+def _store(builder, value, pointer, itemsize):
+    builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = itemsize
+
+
+def _broadcast(builder, number, vector):
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(_i32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
+
+
+def _sum_loop(builder, depth, sums_before, add_to):
+    """Emit `for k in range(depth): sums = add_to(k, sums)` with the sums in registers, and return them after the loop."""
+    entry = builder.block
+    loop, after = builder.append_basic_block("k"), builder.append_basic_block("k.end")
+    builder.cbranch(builder.icmp_signed(">", depth, _i64(0)), loop, after)
+
+    builder.position_at_end(loop)
+    k = builder.phi(_i64)
+    sums = [builder.phi(value.type) for value in sums_before]
+    new_sums = add_to(k, sums)
+    next_k = builder.add(k, _i64(1))
+    builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, after)
+    for variable, first, last in zip([k, *sums], [_i64(0), *sums_before], [next_k, *new_sums]):
+        variable.add_incoming(first, entry)
+        variable.add_incoming(last, loop)
+
+    builder.position_at_end(after)
+    sums_after = [builder.phi(value.type) for value in sums_before]
+    for variable, first, last in zip(sums_after, sums_before, new_sums):
+        variable.add_incoming(first, entry)
+        variable.add_incoming(last, loop)
+    return sums_after
+
+
+@intrinsic
+def _emit_tile_product(
+    typingctx, rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step
+):
+    """The body of :func:`add_tile_product`: a loop for each shape that a tile can have."""
+    n = types.intp
+    signature = types.void(n, n, a, n, a_rows, n, n, b, n, n, n, tile, n, n)
+
+    def emit(context, builder, signature, arguments):
+        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step = arguments
+        number, itemsize = _number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
+        lanes = TILE.vector_bytes // itemsize
+        vector = ir.VectorType(number, lanes)
+        fma = _fused_multiply_add(builder, vector, number, lanes)
+        a, a_rows, b, tile = (
+            builder.gep(_data(context, builder, signature.args[i], array), [start])
+            for i, array, start in ((2, a, a_start), (4, a_rows, a_first), (7, b, b_start), (11, tile, tile_start))
+        )
+
+        done = builder.append_basic_block("tile.done")
+        shapes = builder.switch(builder.add(builder.mul(rows, _i64(GROUPS + 1)), groups), done)
+        for row_count in range(1, TILE.rows + 1):
+            for group_count in range(1, TILE_GROUPS + 1):
+                block = builder.append_basic_block(f"tile.{row_count}.{group_count}")
+                shapes.add_case(_i64(row_count * (GROUPS + 1) + group_count), block)
+                builder.position_at_end(block)
+                rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
+                vectors = TILE.vectors * group_count // TILE_GROUPS
+                registers = [(r, v) for r in range(row_count) for v in range(vectors)]
+                places = [
+                    builder.gep(tile, [builder.add(builder.mul(_i64(r), tile_step), _i64(v * lanes))]) for r, v in registers
+                ]
+
+                def add_row_of_b(k, sums, rows_of_a=rows_of_a, vectors=vectors, registers=registers):
+                    b_row, offset = builder.gep(b, [builder.mul(k, b_step)]), builder.mul(k, a_step)
+                    b_vectors = [
+                        _load(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
+                    ]
+                    a_vectors = [_broadcast(builder, builder.load(builder.gep(row, [offset])), vector) for row in rows_of_a]
+                    return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
+
+                before = [_load(builder, place, vector, itemsize) for place in places]
+                for place, total in zip(places, _sum_loop(builder, depth, before, add_row_of_b)):
+                    _store(builder, total, place, itemsize)
+                builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile):
+    """The body of :func:`add_tile_dots`. There is one loop for all shapes: rows that are not there repeat the last."""
+    n = types.intp
+    signature = types.void(n, n, a, n, n, b, n, n, n, tile)
+
+    def emit(context, builder, signature, arguments):
+        rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile = arguments
+        number, itemsize = _number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
+        lanes = GROUP_BYTES // itemsize
+        vector = ir.VectorType(number, lanes)
+        fma = _fused_multiply_add(builder, vector, number, lanes)
+
+        def row_pointers(array_type, array, start, step, count):
+            first = builder.gep(_data(context, builder, array_type, array), [start])
+            last = builder.sub(count, _i64(1))
+            indices = [builder.select(builder.icmp_signed("<", _i64(i), count), _i64(i), last) for i in range(DOT_ROWS)]
+            return [builder.gep(first, [builder.mul(i, step)]) for i in indices]
+
+        a_rows = row_pointers(signature.args[2], a, a_start, a_step, rows)
+        b_rows = row_pointers(signature.args[5], b, b_start, b_step, columns)
+
+        def add_group(k, sums):
+            position = builder.mul(k, _i64(lanes))
+            a_vectors = [_load(builder, builder.gep(row, [position]), vector, itemsize) for row in a_rows]
+            b_vectors = [_load(builder, builder.gep(row, [position]), vector, itemsize) for row in b_rows]
+            pairs = [(x, y) for x in a_vectors for y in b_vectors]
+            return [builder.call(fma, [x, y, s]) for (x, y), s in zip(pairs, sums)]
+
+        totals = _sum_loop(builder, depth, [ir.Constant(vector, None)] * DOT_ROWS**2, add_group)
+        # The lanes of each total are added up in an order that is the same for every element.
+        name = f"llvm.vector.reduce.fadd.v{lanes}f{itemsize * 8}"
+        reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, vector]), name)
+        pointer = _data(context, builder, signature.args[9], tile)
+        for i, total in enumerate(totals):
+            place = builder.gep(pointer, [_i64(i)])
+            builder.store(builder.call(reduce, [builder.load(place), total], fastmath=("reassoc",)), place)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@separate("n n v n i n n v n n n v n n")
+def add_tile_product(rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step):
+    """Add a product to a tile: row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart.
+
+    1 <= rows <= TILE.rows, 1 <= groups <= TILE_GROUPS; a, b, tile are flat arrays of one dtype, a_rows is int64, the rest intp.
+    Row k of b starts at b_start + k b_step; row r of the tile at tile_start + r tile_step.
+    """
+    _emit_tile_product(
+        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step
+    )
+
+
+@separate("n n v n n v n n n v")
+def add_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile):
+    """tile[r, c] += the dot product of row r of a with row c of b, for r < rows <= DOT_ROWS, c < columns <= DOT_ROWS.
+
+    Rows of a and b start a_step and b_step apart. ``depth`` counts whole lane groups (64 bytes); the tile is flat.
+    """
+    _emit_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile)
+
+
+@intrinsic
+def multiply_add(typingctx, x, y, z):
+    """x * y + z, rounded once where the machine can. Vectorises in a loop, and is the same in every loop."""
+    signature = x(x, x, x)
+
+    def emit(context, builder, signature, arguments):
+        number = _number_type(signature.return_type)
+        name = f"llvm.fmuladd.f{32 if isinstance(number, ir.FloatType) else 64}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number] * 3), name)
+        return builder.call(function, arguments)
+
+    return signature, emit
+
+
+@intrinsic
+def power_of_two(typingctx, n):
+    """2^n as float32, for an int32 n in -126..127: the exponent's bits, put in their place."""
+    signature = types.float32(types.int32)
+
+    def emit(context, builder, signature, arguments):
+        bits = builder.shl(builder.add(arguments[0], _i32(127)), _i32(23))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return signature, emit
+
+
+@intrinsic
+def pointer_to(typingctx, address, like):
+    """An address (int64) as a pointer to numbers of the dtype of the array ``like``, for ``numba.carray``."""
+    signature = types.CPointer(like.dtype)(types.int64, like)
+
+    def emit(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], _number_type(signature.args[1].dtype).as_pointer())
+
+    return signature, emit

@@ -1,0 +1,47 @@
+"""The global norm of a list of gradients, and their scaling."""
+
+import numpy as np
+from numba import carray
+
+from .engine.buffers import empty
+from .engine.jit import reduction, shared
+from .engine.lists import addresses, block_range, blocks
+from .engine.vector import pointer_to
+
+
+@reduction
+def _sum_of_squares(x):
+    total = 0.0
+    for i in range(x.size):
+        number = np.float64(x[i])
+        total += number * number
+    return total
+
+
+@shared
+def _squared_norms(share, shares, arrays, table, like, sums):
+    first, last = block_range(share, shares, table)
+    for i in range(first, last):
+        index, start, end = table[i]
+        sums[i] = _sum_of_squares(carray(pointer_to(arrays[0, index], like), end)[start:end])
+
+
+def squared_norm(arrays):
+    table = blocks(arrays)
+    sums = empty(len(table), np.float64)
+    _squared_norms(addresses(arrays), table, np.empty(0, arrays[0].dtype), sums, work=2 * sum(a.size for a in arrays))
+    return float(sums.sum())
+
+
+@shared
+def _scale(share, shares, arrays, table, factor):
+    first, last = block_range(share, shares, table)
+    for i in range(first, last):
+        index, start, end = table[i]
+        x = carray(pointer_to(arrays[0, index], factor), end)
+        for j in range(start, end):
+            x[j] *= factor[0]
+
+
+def scale(arrays, factor):
+    _scale(addresses(arrays), blocks(arrays), np.full(1, factor, arrays[0].dtype), work=sum(a.size for a in arrays))

@@ -1,0 +1,103 @@
+"""Optimizer steps, in place on lists of arrays: one launch for all; the formulas stand in ``reference/optimizer.py``."""
+
+import math
+
+import numpy as np
+from numba import carray
+
+from .engine.jit import kernel, shared
+from .engine.lists import addresses, block_range, blocks
+from .engine.vector import pointer_to
+
+
+@kernel
+def _block(arrays, row, table, i, like):
+    """Block i of the arrays of one list."""
+    index, start, end = table[i]
+    return carray(pointer_to(arrays[row, index], like), end)[start:end]
+
+
+@shared
+def _sgd(share, shares, arrays, table, numbers):
+    first, last = block_range(share, shares, table)
+    lr = numbers[0]
+    for i in range(first, last):
+        p, g = _block(arrays, 0, table, i, numbers), _block(arrays, 1, table, i, numbers)
+        for j in range(p.size):
+            p[j] -= lr * g[j]
+
+
+@shared
+def _momentum(share, shares, arrays, table, numbers):
+    first, last = block_range(share, shares, table)
+    lr, momentum = numbers
+    for i in range(first, last):
+        p, g = _block(arrays, 0, table, i, numbers), _block(arrays, 1, table, i, numbers)
+        v = _block(arrays, 2, table, i, numbers)
+        for j in range(p.size):
+            v[j] = momentum * v[j] - lr * g[j]
+            p[j] += v[j]
+
+
+@shared
+def _adagrad(share, shares, arrays, table, numbers):
+    first, last = block_range(share, shares, table)
+    lr, eps = numbers
+    for i in range(first, last):
+        p, g = _block(arrays, 0, table, i, numbers), _block(arrays, 1, table, i, numbers)
+        s = _block(arrays, 2, table, i, numbers)
+        for j in range(p.size):
+            s[j] += g[j] * g[j]
+            p[j] -= lr * g[j] / (math.sqrt(s[j]) + eps)
+
+
+@shared
+def _rmsprop(share, shares, arrays, table, numbers):
+    first, last = block_range(share, shares, table)
+    lr, decay_rate, rest, eps = numbers
+    for i in range(first, last):
+        p, g = _block(arrays, 0, table, i, numbers), _block(arrays, 1, table, i, numbers)
+        s = _block(arrays, 2, table, i, numbers)
+        for j in range(p.size):
+            s[j] = decay_rate * s[j] + rest * g[j] * g[j]
+            p[j] -= lr * g[j] / (math.sqrt(s[j]) + eps)
+
+
+@shared
+def _adam(share, shares, arrays, table, numbers):
+    first, last = block_range(share, shares, table)
+    step_size, rest1, rest2, root_scale, eps, keep = numbers
+    for i in range(first, last):
+        p, g = _block(arrays, 0, table, i, numbers), _block(arrays, 1, table, i, numbers)
+        m, v = _block(arrays, 2, table, i, numbers), _block(arrays, 3, table, i, numbers)
+        for j in range(p.size):
+            m[j] += rest1 * (g[j] - m[j])
+            v[j] += rest2 * (g[j] * g[j] - v[j])
+            p[j] = keep * p[j] - step_size * m[j] / (root_scale * math.sqrt(v[j]) + eps)
+
+
+def _update(function, lists, *numbers):
+    """Run an update over lists of arrays: parameters, gradients, what the optimizer remembers; then its numbers."""
+    params = lists[0]
+    size = sum(p.size for p in params)
+    function(addresses(*lists), blocks(params), np.array(numbers, params[0].dtype), work=10 * size)
+
+
+def sgd_update(params, grads, lr):
+    _update(_sgd, (params, grads), lr)
+
+
+def momentum_update(params, grads, velocities, lr, momentum):
+    _update(_momentum, (params, grads, velocities), lr, momentum)
+
+
+def adagrad_update(params, grads, squares, lr, eps):
+    _update(_adagrad, (params, grads, squares), lr, eps)
+
+
+def rmsprop_update(params, grads, squares, lr, decay_rate, eps):
+    _update(_rmsprop, (params, grads, squares), lr, decay_rate, 1 - decay_rate, eps)
+
+
+def adam_update(params, grads, ms, vs, step_size, beta1, beta2, root_scale, eps, decay):
+    _update(_adam, (params, grads, ms, vs), step_size, 1 - beta1, 1 - beta2, root_scale, eps, 1 - decay)
