@@ -1,6 +1,7 @@
 """`fastattn info`: what a report of a fault or of a speed should say about the machine."""
 
 import argparse
+import importlib
 import os
 import platform
 from collections.abc import Iterator
@@ -71,4 +72,13 @@ def _threading_layer() -> str:
 
 
 def _cache_folder() -> str:
-    return "?"
+    from numba.core.dispatcher import Dispatcher
+
+    from fastattn import backend
+
+    if backend.get_backend() == "reference":
+        return "none: the reference kernels are not compiled"
+    # Numba chooses one folder for all functions of a package; any of them knows it.
+    functions = vars(importlib.import_module("fastattn_kernels.compiled.norm")).values()
+    folders = {function.stats.cache_path for function in functions if isinstance(function, Dispatcher)}
+    return ", ".join(sorted(filter(None, folders))) or "none: no folder can be written"

@@ -168,7 +168,6 @@ def run(arguments: argparse.Namespace) -> None:
         "max_grad": arguments.max_grad,
         "seed": arguments.seed,
     }
-    _announce(arguments, corpus, translator)
     history: list[EpochRecord] = []
 
     def finish_epoch(record: "EpochRecord") -> None:
@@ -177,6 +176,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(_line(record, arguments.epochs), flush=True)
 
     try:
+        _announce(arguments, corpus, translator)
         Trainer(translator.model, Adam(arguments.learning_rate)).fit(
             x,
             t,

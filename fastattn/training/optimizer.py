@@ -70,7 +70,8 @@ class Optimizer:
         for state in self._states:
             if _shapes(state) != shapes:
                 raise ValueError(f"params are {shapes}; expected those of the first update, {_shapes(state)}")
-        self._step(params, grads, *self._states)
+        if params:  # a layer without weights has none
+            self._step(params, grads, *self._states)
 
     def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
         raise NotImplementedError
@@ -177,7 +178,7 @@ def clip_grads(grads: Arrays, max_norm: float) -> float:
     """
     max_norm = checked_number("max_norm", max_norm, 0, low_is_allowed=False)
     _check_arrays("grads", grads)
-    norm = math.sqrt(backend.kernels().squared_norm(grads))
+    norm = math.sqrt(backend.kernels().squared_norm(grads)) if grads else 0.0
     if max_norm < norm < math.inf:
         backend.kernels().scale(grads, max_norm / norm)
     return norm
