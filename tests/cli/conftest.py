@@ -1,5 +1,6 @@
 """The command as its users run it: in a process of its own; and, where only its words matter, in this one."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -37,9 +38,11 @@ def process():
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()  # nothing, if it has ended
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 @pytest.fixture(scope="session")

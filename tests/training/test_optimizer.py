@@ -215,6 +215,12 @@ def test_clip_grads_refuses_a_norm_that_cannot_be(max_norm):
         clip_grads([np.ones(3)], max_norm)
 
 
+@cases
+def test_a_layer_without_weights_is_left_in_peace(make, formula, backend):
+    make().update([], [])
+    assert clip_grads([], 1.0) == 0
+
+
 def test_nothing_to_clip_has_norm_zero(backend):
     grads = [np.zeros((2, 3))]
     assert clip_grads(grads, 1.0) == 0

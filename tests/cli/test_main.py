@@ -1,0 +1,159 @@
+"""The command as a whole, and its two small sub-commands: `dates` and `info`."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+from helpers import skip_without_compiled_kernels
+
+import fastattn
+from fastattn.cli import dates, main
+from fastattn.data import date_pairs, read_pairs
+
+COMMANDS = ["train", "translate", "evaluate", "attention", "dates", "info"]
+
+
+def test_help_names_every_command_and_the_exit_codes(fastattn_command):
+    code, out, err = fastattn_command("--help")
+    assert (code, err) == (0, "")
+    for word in (*COMMANDS, "130", "143"):
+        assert word in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(fastattn_command, command):
+    code, out, err = fastattn_command(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: fastattn {command} ")
+    assert "None" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["unknown"], ["translate"], ["evaluate", "m"], ["attention", "m", "a"], ["dates"], ["info", "x"]]
+)
+def test_wrong_usage(fastattn_command, arguments):
+    code, out, err = fastattn_command(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: fastattn ")
+
+
+def test_as_a_module(module):
+    done = module("--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"usage: fastattn ")
+    assert module().returncode == 2
+    assert module("translate", "nowhere", "a").returncode == 1
+
+
+def test_help_loads_nothing_heavy():
+    """What takes long to import is imported when it is needed: no Numba, and no reading and writing of models."""
+    code = (
+        "import sys; from fastattn.cli.main import parser; parser().format_help(); "
+        "print(*(name for name in ('numba', 'safetensors', 'tqdm', 'matplotlib') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), check=True)
+    assert done.stdout.split() == []
+
+
+def environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def test_version(fastattn_command, monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2.3")
+    assert fastattn_command("--version") == (0, "fastattn 1.2.3\n", "")
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert fastattn_command("--version") == (0, "fastattn (not installed)\n", "")
+
+
+def test_a_fault_of_ours_shows_its_traceback(monkeypatch, tmp_path):
+    def fail(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(dates, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        main.run(["dates", "--out", str(tmp_path / "d.tsv")])
+
+
+def test_want_of_memory_is_said_in_a_line(monkeypatch, tmp_path, fastattn_command):
+    def fail(arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(dates, "run", fail)
+    code, out, err = fastattn_command("dates", "--out", tmp_path / "d.tsv")
+    assert (code, out) == (1, "")
+    assert err.startswith("fastattn: out of memory")
+    assert err.count("\n") == 1
+
+
+def test_dates_writes_the_corpus(tmp_path, fastattn_command):
+    path = tmp_path / "d.tsv"
+    code, out, err = fastattn_command("dates", "--out", path, "--size", 30, "--seed", 7)
+    assert (code, out, err) == (0, f"30 pairs written to {path}\n", "")
+    assert read_pairs(path) == date_pairs(30, 7)
+
+
+def test_dates_by_default_is_what_train_learns_from(tmp_path, fastattn_command):
+    assert fastattn_command("dates", "--out", tmp_path / "d.tsv")[0] == 0
+    assert read_pairs(tmp_path / "d.tsv") == date_pairs()
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [(["--size", "0"], 2), (["--seed", "-1"], 2), (["--size", "x"], 2), (["--size", "10000000"], 1)]
+)
+def test_dates_that_cannot_be(tmp_path, fastattn_command, options, code):
+    given, out, err = fastattn_command("dates", "--out", tmp_path / "d.tsv", *options)
+    assert (given, out) == (code, "")
+    assert "Traceback" not in err
+    assert not (tmp_path / "d.tsv").exists()
+
+
+def test_dates_where_no_file_can_be(tmp_path, fastattn_command):
+    code, _, err = fastattn_command("dates", "--out", tmp_path / "no" / "d.tsv", "--size", 3)
+    assert code == 1
+    assert err.startswith("fastattn: ")
+    assert err.endswith("No such file or directory\n")
+
+
+def facts(out):
+    return dict(line.split(maxsplit=1) if line[16] != " " else (line[:16].rstrip(), line[17:]) for line in out.splitlines())
+
+
+NAMES = [
+    *("fastattn", "Python", "numpy", "numba", "llvmlite", "platform", "CPU", "vector features"),
+    *("kernels", "threads", "threading layer", "cache folder"),
+]
+
+
+def test_info(fastattn_command):
+    import numba
+    import numpy
+
+    fastattn.set_num_threads(3)
+    code, out, err = fastattn_command("info")
+    assert (code, err) == (0, "")
+    found = facts(out)
+    assert list(found) == NAMES
+    assert found["Python"].startswith(".".join(map(str, sys.version_info[:3])))
+    assert found["numpy"] == numpy.__version__
+    assert found["numba"] == numba.__version__
+    assert found["kernels"] == "reference"
+    assert found["threads"] == "3"
+    assert found["cache folder"].startswith("none")
+
+
+def test_info_on_compiled_kernels(module):
+    skip_without_compiled_kernels()
+    done = module("info", environment={"FASTATTN_BACKEND": "compiled", "FASTATTN_NUM_THREADS": "2"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = facts(done.stdout.decode())
+    assert list(found) == NAMES
+    assert found["kernels"] == "compiled"
+    assert found["threading layer"] in ("omp", "tbb", "workqueue")
+    assert "fastattn" in found["cache folder"] or "__pycache__" in found["cache folder"]
