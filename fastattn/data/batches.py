@@ -44,9 +44,7 @@ def encode_pairs(
 
     Raises ValueError as `encode_sources` does.
     """
-    x, source_lengths = encode_sources(
-        [source for source, _ in pairs], source_vocabulary, reverse_source=reverse_source
-    )
+    x, source_lengths = encode_sources([source for source, _ in pairs], source_vocabulary, reverse_source=reverse_source)
     t, target_lengths = _pad([target_vocabulary.encode(target, start=True, end=True) for _, target in pairs])
     return x, source_lengths, t, target_lengths
 

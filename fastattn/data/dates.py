@@ -100,8 +100,10 @@ ONES = (
 )  # fmt: skip
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
-# As written, twice as often as in small or in capital letters.
+# As written, twice as often as in small or in capital letters; numbers in words are not written in capitals.
 CASES: tuple[Callable[[str], str], ...] = (str, str, str.lower, str.upper)
+CASES_IN_WORDS: tuple[Callable[[str], str], ...] = (str, str, str.lower)
+FIELDS_IN_WORDS = ("{ordinal}", "{spelt}", "{thousand}")
 
 # Far below the number of sources that exist, so that drawing until one is new stays quick.
 LARGEST_CORPUS = 500_000
@@ -122,13 +124,15 @@ def date_pairs(size: int = 50_000, seed: int = 0) -> list[Pair]:
     if not 1 <= size <= LARGEST_CORPUS:
         raise ValueError(f"size must be in 1..{LARGEST_CORPUS}, got {size}")
     seeded = Seeded(seed)
-    formats = list(FORMATS.items())
+    formats = list(FORMATS)
     targets: dict[str, str] = {}
     while len(targets) < size:
-        template, years = seeded.choose(formats)
+        template = seeded.choose(formats)
+        years = FORMATS[template]
         day = date.fromordinal(_FIRST_DAY[years] + seeded.below(_DAYS[years]))
-        source = seeded.choose(CASES)(template.format_map(_fields(day, seeded)))
-        targets[source] = day.isoformat()
+        in_words = any(field in template for field in FIELDS_IN_WORDS)
+        case = seeded.choose(CASES_IN_WORDS if in_words else CASES)
+        targets[case(template.format_map(_fields(day, seeded)))] = day.isoformat()
     return list(targets.items())
 
 
