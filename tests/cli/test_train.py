@@ -21,6 +21,12 @@ def one_line(err):
     return err.removeprefix("fastattn: ").rstrip("\n")
 
 
+def wait_for(training, beginning):
+    """Reads what a training prints, up to a line that begins so."""
+    while not (line := training.stdout.readline().decode()).startswith(beginning):
+        assert line
+
+
 def test_from_pairs_to_answers(trained, pairs, module):
     """The whole way in processes of its own: train, translate, evaluate."""
     output = (trained / "output").read_text()
@@ -271,10 +277,7 @@ def test_nonsense_in_the_environment(pairs, tmp_path, module, name):
 @pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
 def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number, code, word):
     training = process("train", pairs, "--out", tmp_path / "m", "--epochs", 100_000, *TINY)
-    seen = ""
-    while not seen.startswith("epoch 3/"):
-        seen = training.stdout.readline().decode()
-        assert seen
+    wait_for(training, "epoch 3/")
     training.send_signal(number)
     _, err = training.communicate(timeout=60)
     assert training.returncode == code
@@ -290,10 +293,7 @@ def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number,
 
 def test_an_interruption_of_the_first_epoch_leaves_nothing(pairs, tmp_path, process):
     training = process("train", pairs, "--out", tmp_path / "m", "--hidden", 2000, "--batch-size", 4)
-    seen = ""
-    while not seen.startswith("writing"):
-        seen = training.stdout.readline().decode()
-        assert seen
+    wait_for(training, "writing")
     training.terminate()
     _, err = training.communicate(timeout=60)
     assert training.returncode == 143
@@ -303,7 +303,7 @@ def test_an_interruption_of_the_first_epoch_leaves_nothing(pairs, tmp_path, proc
 
 def test_output_that_nobody_reads_ends_the_run_quietly(pairs, tmp_path, process):
     training = process("train", pairs, "--out", tmp_path / "m", "--epochs", 100_000, *TINY)
-    training.stdout.readline()
+    wait_for(training, "epoch 1/")
     training.stdout.close()
     assert training.wait(timeout=60) == 141
     assert training.stderr.read() == b""
