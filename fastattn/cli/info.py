@@ -78,7 +78,7 @@ def _cache_folder() -> str:
 
     if backend.get_backend() == "reference":
         return "none: the reference kernels are not compiled"
-    # Numba chooses one folder for all functions of a package; any of them knows it.
+    # Numba keeps what it compiled beside the source files, or else in a folder of the user.
     functions = vars(importlib.import_module("fastattn_kernels.compiled.norm")).values()
     folders = {function.stats.cache_path for function in functions if isinstance(function, Dispatcher)}
     return ", ".join(sorted(filter(None, folders))) or "none: no folder can be written"
