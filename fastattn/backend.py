@@ -7,6 +7,7 @@ FASTATTN_NUM_THREADS likewise sets the number of threads, which may exceed the n
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -79,16 +80,29 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Let the compiled kernels use ``n`` threads; the results are the same bits for every ``n``. ValueError for n < 1.
 
-    More threads than cores are allowed, and slow. The reference set is NumPy's, whose own threads this does not touch.
+    Numba starts its threads once: a number beyond the cores, and beyond what FASTATTN_NUM_THREADS or NUMBA_NUM_THREADS
+    said by then, divides the work more finely but adds no thread. The reference set is NumPy's, whose own threads this
+    does not touch.
     """
     global _num_threads
     _num_threads = _checked_num_threads(n, "the number of threads")
+
+
+def _compiled_kernels() -> ModuleType:
+    """The compiled set. Its first import starts Numba, which takes the largest number of threads that it may ever use."""
+    if "numba" in sys.modules or "NUMBA_NUM_THREADS" in os.environ:
+        return importlib.import_module("fastattn_kernels.compiled")
+    os.environ["NUMBA_NUM_THREADS"] = str(max(get_num_threads(), _available_cores()))
+    try:
+        return importlib.import_module("fastattn_kernels.compiled")
+    finally:
+        del os.environ["NUMBA_NUM_THREADS"]
 
 
 def kernels() -> ModuleType:
     """The kernel set in use, with the number of threads in force: what layers and optimizers call."""
     if get_backend() == "reference":
         return importlib.import_module("fastattn_kernels.reference")
-    compiled = importlib.import_module("fastattn_kernels.compiled")
+    compiled = sys.modules.get("fastattn_kernels.compiled") or _compiled_kernels()
     compiled.set_num_threads(get_num_threads())
     return compiled

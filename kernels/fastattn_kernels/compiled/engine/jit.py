@@ -150,12 +150,9 @@ def _start_threads() -> None:
 
 
 def set_num_threads(n: int) -> None:
-    """The number of shares, and of threads where Numba can still start so many, for all calls from now on."""
+    """The number of shares for all calls from now on, and of threads up to as many as Numba started with the process."""
     global _threads
-    with _lock:
-        if n > config.NUMBA_NUM_THREADS and not _launched:
-            config.NUMBA_NUM_THREADS = n
-        _threads = n
+    _threads = n
 
 
 def num_shares() -> int:

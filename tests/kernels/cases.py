@@ -1,0 +1,159 @@
+"""A call of every kernel, for the tests that run both sets: what goes in, and every array that comes out.
+
+A case is a function of (kernels, draw, sizes, lengths) that calls one kernel, or a forward with its backward, and returns
+the list of its results, the gradients that it wrote among them. ``draw(*shape)`` gives random numbers of the dtype under test.
+"""
+
+import numpy as np
+
+
+class Draw:
+    """Random inputs of one dtype, the same for every kernel set."""
+
+    def __init__(self, dtype, seed=7):
+        self.dtype = np.dtype(dtype)
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, *shape):
+        return self.rng.standard_normal(shape).astype(self.dtype)
+
+    def ids(self, V, *shape):
+        return self.rng.integers(0, V, shape)
+
+    def unwritten(self, *shape):
+        """For a gradient to overwrite: what stands there must not matter."""
+        return np.full(shape, np.nan, self.dtype)
+
+
+def embedding(kernels, draw, N, T, D, H, V, lengths):
+    W, ids, dxs, dW = draw(V, D), draw.ids(V, N, T), draw(N, T, D), draw.unwritten(V, D)
+    xs = kernels.embedding_forward(W, ids, lengths)
+    kernels.embedding_backward(dxs, ids, dW, lengths)
+    return [xs, dW]
+
+
+def lstm(kernels, draw, N, T, D, H, V, lengths):
+    xs, h0, c0, b = draw(N, T, D), draw(N, H), draw(N, H), draw(4 * H)
+    Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
+    grads = [draw.unwritten(*w.shape) for w in (Wx, Wh, b)]
+    hs, h_last, c_last, cache = kernels.lstm_forward(xs, h0, c0, Wx, Wh, b, lengths)
+    dxs, dh0, dc0 = kernels.lstm_backward(draw(N, T, H), draw(N, H), draw(N, H), Wx, Wh, cache, *grads)
+    return [hs, h_last, c_last, dxs, dh0, dc0, *grads]
+
+
+def lstm_from_zeros(kernels, draw, N, T, D, H, V, lengths):
+    xs, b = draw(N, T, D), draw(4 * H)
+    Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
+    grads = [draw.unwritten(*w.shape) for w in (Wx, Wh, b)]
+    hs, h_last, c_last, cache = kernels.lstm_forward(xs, None, None, Wx, Wh, b, lengths)
+    dxs, dh0, dc0 = kernels.lstm_backward(draw(N, T, H), None, None, Wx, Wh, cache, *grads)
+    return [hs, h_last, c_last, dxs, dh0, dc0, *grads]
+
+
+def softmax(kernels, draw, N, T, D, H, V, lengths):
+    y = kernels.softmax_forward(5 * draw(N, T), lengths)
+    return [y, kernels.softmax_backward(draw(N, T), y, lengths)]
+
+
+def attention_score(kernels, draw, N, T, D, H, V, lengths):
+    hs, h = draw(N, T, H), draw(N, H)
+    s = kernels.attention_score_forward(hs, h, lengths)
+    return [s, *kernels.attention_score_backward(draw(N, T), hs, h, lengths)]
+
+
+def weighted_sum(kernels, draw, N, T, D, H, V, lengths):
+    hs, a = draw(N, T, H), draw(N, T)
+    c = kernels.weighted_sum_forward(hs, a, lengths)
+    return [c, *kernels.weighted_sum_backward(draw(N, H), hs, a, lengths)]
+
+
+def attention(kernels, draw, N, T, D, H, V, lengths):
+    T2 = T + 2
+    target_lengths = None if lengths is None else lengths[::-1] + 1
+    hs_enc, hs_dec = draw(N, T, H), draw(N, T2, H)
+    cs, a = kernels.attention_forward(hs_enc, hs_dec, lengths, target_lengths)
+    return [cs, a, *kernels.attention_backward(draw(N, T2, H), hs_enc, hs_dec, a, lengths, target_lengths)]
+
+
+def affine(kernels, draw, N, T, D, H, V, lengths):
+    x, W, b, dW, db = draw(N, T, H), draw(H, V), draw(V), draw.unwritten(H, V), draw.unwritten(V)
+    out = kernels.affine_forward(x, W, b, lengths)
+    dx = kernels.affine_backward(draw(N, T, V), x, W, dW, db, lengths)
+    return [out, dx, dW, db]
+
+
+def target_probability(kernels, draw, N, T, D, H, V, lengths):
+    y, cache = kernels.target_probability_forward(draw(N, T, V), draw.ids(V, N, T), lengths)
+    return [y, kernels.target_probability_backward(draw(N, T), cache)]
+
+
+def cross_entropy(kernels, draw, N, T, D, H, V, lengths):
+    y = np.abs(draw(N, T)) + draw.dtype.type(0.01)
+    loss = kernels.cross_entropy_forward(y, lengths)
+    return [np.float64(loss), kernels.cross_entropy_backward(0.7, y, lengths)]
+
+
+def softmax_cross_entropy(kernels, draw, N, T, D, H, V, lengths):
+    loss, cache = kernels.softmax_cross_entropy_forward(3 * draw(N, T, V), draw.ids(V, N, T), lengths)
+    return [np.float64(loss), kernels.softmax_cross_entropy_backward(0.7, cache)]
+
+
+def dropout(kernels, draw, N, T, D, H, V, lengths):
+    return [kernels.dropout(draw(N, T, D), 0.3, 12345678901234567890)]
+
+
+def norm(kernels, draw, N, T, D, H, V, lengths):
+    arrays = [draw(N, T), draw(300, H), draw(1)]
+    total = kernels.squared_norm(arrays)
+    kernels.scale(arrays, 0.3)
+    return [np.float64(total), *arrays]
+
+
+def _optimizer(name, memories, *numbers):
+    def case(kernels, draw, N, T, D, H, V, lengths):
+        shapes = [(N, T), (300, H), (1,)]
+        params = [draw(*shape) for shape in shapes]
+        grads = [draw(*shape) for shape in shapes]
+        remembered = [[np.abs(draw(*shape)) for shape in shapes] for _ in range(memories)]
+        getattr(kernels, name)(params, grads, *remembered, *numbers)
+        return [*params, *(array for arrays in remembered for array in arrays)]
+
+    return case
+
+
+# name of the case -> the case, and the kernels that it compares
+CASES = {
+    "embedding": (embedding, ["embedding_forward", "embedding_backward"]),
+    "lstm": (lstm, ["lstm_forward", "lstm_backward"]),
+    "lstm_from_zeros": (lstm_from_zeros, ["lstm_forward", "lstm_backward"]),
+    "softmax": (softmax, ["softmax_forward", "softmax_backward"]),
+    "attention_score": (attention_score, ["attention_score_forward", "attention_score_backward"]),
+    "weighted_sum": (weighted_sum, ["weighted_sum_forward", "weighted_sum_backward"]),
+    "attention": (attention, ["attention_forward", "attention_backward"]),
+    "affine": (affine, ["affine_forward", "affine_backward"]),
+    "target_probability": (target_probability, ["target_probability_forward", "target_probability_backward"]),
+    "cross_entropy": (cross_entropy, ["cross_entropy_forward", "cross_entropy_backward"]),
+    "softmax_cross_entropy": (
+        softmax_cross_entropy,
+        ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
+    ),
+    "dropout": (dropout, ["dropout"]),
+    "norm": (norm, ["squared_norm", "scale"]),
+    "sgd": (_optimizer("sgd_update", 0, 0.1), ["sgd_update"]),
+    "momentum": (_optimizer("momentum_update", 1, 0.1, 0.9), ["momentum_update"]),
+    "adagrad": (_optimizer("adagrad_update", 1, 0.1, 1e-7), ["adagrad_update"]),
+    "rmsprop": (_optimizer("rmsprop_update", 1, 0.1, 0.99, 1e-7), ["rmsprop_update"]),
+    "adam": (_optimizer("adam_update", 2, 0.1, 0.9, 0.999, 1.3, 1e-8, 0.01), ["adam_update"]),
+}
+
+# N, T, D, H, V: odd and unequal; one of each; H a multiple of a vector and not; rows and columns beyond one tile and panel.
+SIZES = [(1, 1, 1, 1, 1), (3, 5, 7, 11, 13), (7, 1, 3, 17, 2), (1, 9, 33, 16, 5), (13, 4, 5, 67, 131), (5, 19, 16, 64, 64)]
+
+
+def lengths_for(N, T, padded):
+    """None, or unequal lengths of which one is the whole T."""
+    if not padded:
+        return None
+    lengths = 1 + (np.arange(N) * 7 + T - 1) % T
+    lengths[0] = T
+    return lengths

@@ -1,0 +1,177 @@
+"""What the compiled kernels stand on: threads and processes, the memory that is used again, products and activations."""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from fastattn_kernels import compiled
+from fastattn_kernels.compiled.engine import activation, buffers, cpu, jit
+from kernels.cases import Draw
+
+
+def run_python(code, **environment):
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+PRODUCT = """
+import numpy as np
+from fastattn_kernels import compiled
+rng = np.random.default_rng(0)
+x, W, b = (rng.standard_normal(s).astype(np.float32) for s in ((9, 11, 70), (70, 150), (150,)))
+def product():
+    compiled.set_num_threads(2)
+    return compiled.affine_forward(x, W, b, None)
+expected = x.astype(float) @ W + b
+def right(out):
+    return np.allclose(out, expected, atol=1e-4)
+"""
+
+
+def test_a_child_made_by_fork_computes_too():
+    code = (
+        PRODUCT
+        + """
+import os
+before = product()
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(product(), before) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), right(product()))
+"""
+    )
+    assert run_python(code).split() == ["0", "True"]
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_two_python_threads_may_launch_at_once(layer):
+    code = (
+        PRODUCT
+        + """
+import threading
+wrong = []
+def work():
+    for _ in range(200):
+        if not right(product()):
+            wrong.append(1)
+threads = [threading.Thread(target=work) for _ in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(len(wrong))
+"""
+    )
+    assert run_python(code, NUMBA_THREADING_LAYER=layer).strip() == "0"
+
+
+def test_more_threads_than_cores_from_the_environment():
+    code = "from fastattn import backend; backend.kernels()\n" + PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
+    code += "import numba; print(right(product()), numba.get_num_threads())"
+    assert run_python(code, FASTATTN_NUM_THREADS="5").split() == ["True", "5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tile"), [("haswell", "AVX2"), ("x86-64", "SSE2")], ids=["AVX2", "x86-64"])
+def test_other_cpus_agree_with_the_reference(name, tile, tmp_path):
+    if cpu.TILE.name == "NEON":
+        pytest.skip("the CPU is no x86-64")
+    code = "from fastattn_kernels.compiled.engine import cpu; import pytest; print(cpu.TILE.name); "
+    tests = __file__.replace("test_engine", "test_kernels")
+    code += f"raise SystemExit(pytest.main(['-q', '-x', '-p', 'no:cacheprovider', {tests!r}]))"
+    out = run_python(code, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
+    assert out.startswith(tile)
+    assert " passed" in out or "100%" in out
+
+
+def test_a_folder_that_cannot_be_written_only_costs_the_cache(tmp_path):
+    code = (
+        """
+from numba.core import caching
+for locator in caching.CacheImpl._locator_classes:
+    locator.from_function = classmethod(lambda cls, function, file: None)
+"""
+        + PRODUCT
+        + "print(right(product()))"
+    )
+    assert run_python(code).strip() == "True"
+
+
+def test_the_stamp_of_the_cache_covers_every_source_file():
+    from pathlib import Path
+
+    files = {p.name for p in Path(jit.__file__).parents[1].rglob("*.py")}
+    assert {"lstm.py", "product.py", "vector.py", "jit.py"} <= files
+    assert jit._fingerprint() == jit._stamp
+
+
+def test_numbers_given_to_another_thread_stay_valid():
+    """A block is not handed out again while any view of it lives, in any thread."""
+    draw = Draw("float32")
+    seen = []
+
+    def hold():
+        array = buffers.empty((100, 100), np.float32)
+        array.fill(1)
+        seen.append(array[::2])
+
+    threads = [threading.Thread(target=hold) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(10):
+        buffers.empty((100, 100), np.float32).fill(2)
+    assert all((view == 1).all() for view in seen)
+    assert draw.dtype == np.float32
+
+
+def test_blocks_are_used_again_and_aligned():
+    first = buffers.empty((64, 64), np.float32)
+    address = first.__array_interface__["data"][0]
+    assert address % 64 == 0
+    view = memoryview(first)
+    del first
+    other = buffers.empty((64, 64), np.float32)
+    assert other.__array_interface__["data"][0] != address, "a memoryview still holds the first"
+    del other, view
+    addresses = {buffers.empty((64, 64), np.float32).__array_interface__["data"][0] for _ in range(3)}
+    assert len(addresses) <= 2
+
+
+@jit.kernel
+def _apply(x, e, t, s):
+    for i in range(x.size):
+        e[i] = activation.exp(x[i])
+        t[i] = activation.tanh(x[i])
+        s[i] = activation.sigmoid(x[i])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-7), (np.float64, 1e-15)])
+def test_activations(dtype, tolerance):
+    x = np.concatenate((np.linspace(-12, 12, 4001), [0.0, -0.0, 1e-30, 50, -50, np.nan])).astype(dtype)
+    e, t, s = (np.empty_like(x) for _ in range(3))
+    _apply(x, e, t, s)
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(e, np.exp(exact), rtol=tolerance)
+    np.testing.assert_allclose(t, np.tanh(exact), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(s, 1 / (1 + np.exp(-exact)), rtol=0, atol=tolerance)
+    assert math.isnan(e[-1])
+    assert math.isnan(t[-1])
+
+
+def test_changed_weights_are_seen_at_the_next_call():
+    draw = Draw("float32")
+    x, W, b = draw(3, 5, 40), draw(40, 70), draw(70)
+    before = compiled.affine_forward(x, W, b, None)
+    W *= 2
+    np.testing.assert_allclose(compiled.affine_forward(x, W, b, None) - b, 2 * (before - b), rtol=1e-4, atol=1e-4)
