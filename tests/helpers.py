@@ -132,9 +132,7 @@ CASES = [
     ),
     Case(
         "Affine",
-        lambda rng, s, dtype: fastattn.Affine(
-            normal(rng, s["K"], s["V"], dtype=dtype), normal(rng, s["V"], dtype=dtype)
-        ),
+        lambda rng, s, dtype: fastattn.Affine(normal(rng, s["K"], s["V"], dtype=dtype), normal(rng, s["V"], dtype=dtype)),
         ("NTK",),
         "NTV",
     ),

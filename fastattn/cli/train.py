@@ -21,7 +21,8 @@ DATE_EPOCHS, EPOCHS = 5, 10
 BATCH_SIZE = 64
 EMBEDDING = 64
 HIDDEN = 256
-LEARNING_RATE = 0.001
+LEARNING_RATE = 0.002
+SCHEDULE = "linear"
 MAX_GRAD = 5.0
 SEED = 0
 VALID_FRACTION = 0.05
@@ -100,6 +101,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="Adam's step size (default: %(default)s)",
     )
     training.add_argument(
+        "--schedule",
+        choices=("linear", "constant"),
+        default=SCHEDULE,
+        help="whether the learning rate falls in a line to zero, over all steps, or stays (default: %(default)s)",
+    )
+    training.add_argument(
         "--max-grad",
         type=positive_number,
         default=MAX_GRAD,
@@ -146,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.epochs is None:
         arguments.epochs = EPOCHS if arguments.pairs else DATE_EPOCHS
 
-    from fastattn.training import Adam, DivergedError, Trainer, save
+    from fastattn.training import SCHEDULES, Adam, DivergedError, Trainer, save
 
     choose_computing(arguments.backend, arguments.threads)
     folder = Path(arguments.out)
@@ -165,6 +172,7 @@ def run(arguments: argparse.Namespace) -> None:
         "batch_size": arguments.batch_size,
         "optimizer": "Adam",
         "learning_rate": arguments.learning_rate,
+        "schedule": arguments.schedule,
         "max_grad": arguments.max_grad,
         "seed": arguments.seed,
     }
@@ -187,6 +195,7 @@ def run(arguments: argparse.Namespace) -> None:
             target_lengths=target_lengths,
             validation_data=held_out,
             callbacks=[finish_epoch],
+            schedule=SCHEDULES[arguments.schedule],
             seed=arguments.seed,
         )
     except DivergedError as error:
@@ -292,7 +301,7 @@ def _announce(arguments: argparse.Namespace, corpus: Corpus, translator: "Transl
     print(f"model      embedding {arguments.embedding}, hidden {arguments.hidden}: {size:,} weights")
     print(
         f"training   epochs {arguments.epochs}, batch size {arguments.batch_size}, learning rate "
-        f"{arguments.learning_rate:g} (Adam), gradient norm up to {arguments.max_grad:g}, seed {arguments.seed}"
+        f"{arguments.learning_rate:g} (Adam, {arguments.schedule}), gradient norm up to {arguments.max_grad:g}, seed {arguments.seed}"
     )
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
     print(f"writing    {arguments.out}", flush=True)

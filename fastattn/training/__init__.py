@@ -3,10 +3,12 @@
 from .metrics import Score, edit_distance, score
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Optimizer, RMSprop, clip_grads
+from .schedule import SCHEDULES, constant, linear
 from .trainer import DivergedError, EpochRecord, Trainer
 from .translator import SourceError, Translator
 
 __all__ = [
+    "SCHEDULES",
     "SGD",
     "AdaGrad",
     "Adam",
@@ -22,7 +24,9 @@ __all__ = [
     "Trainer",
     "Translator",
     "clip_grads",
+    "constant",
     "edit_distance",
+    "linear",
     "load",
     "save",
     "score",

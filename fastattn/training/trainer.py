@@ -17,6 +17,7 @@ from fastattn.layers.checks import Array
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, clip_grads
 from .samples import Samples
+from .schedule import Schedule
 
 
 class DivergedError(ArithmeticError):
@@ -69,6 +70,7 @@ class Trainer:
         target_lengths: ArrayLike | None = None,
         validation_data: Sequence[ArrayLike] | None = None,
         callbacks: Iterable[Callable[[EpochRecord], object]] = (),
+        schedule: Schedule | None = None,
         seed: int | None = None,
         bucket: bool = True,
         progress: bool | None = None,
@@ -78,8 +80,10 @@ class Trainer:
         Every row of t begins with the start symbol. source_lengths, target_lengths (N,): the real tokens of each row,
         the start symbol with them; a batch is cut to its longest member. max_grad: the global norm that gradients are
         scaled down to. validation_data: (x, t), or (x, source_lengths, t, target_lengths) as `encode_pairs` gives
-        them, gone through after each epoch with dropout off. callbacks: called with the record of each epoch. seed:
-        of the order of the samples, together with the number of the epoch: ten fits of one epoch are one fit of ten.
+        them, gone through after each epoch with dropout off. callbacks: called with the record of each epoch.
+        schedule: what the optimizer's ``lr`` is multiplied with at each step, a function of the part of the fit's steps
+        that is done (see `schedule`); afterwards ``lr`` is what it was. seed: of the order of the samples, together with
+        the number of the epoch: without a schedule, ten fits of one epoch are one fit of ten.
         bucket: whether samples of like lengths share a batch. progress: a bar on standard error, with loss, tokens a
         second and time left; None: if that is a terminal.
 
@@ -100,7 +104,8 @@ class Trainer:
             raise ValueError(f"seed is {seed}; expected at least 0")
         callbacks = tuple(callbacks)
         records = []
-        last = self.epoch + max_epoch
+        first, last = self.epoch, self.epoch + max_epoch
+        base_lr = self.optimizer.lr if schedule is not None else 0.0
         with tqdm(
             total=max_epoch * samples.tokens,
             unit=" tokens",
@@ -114,7 +119,16 @@ class Trainer:
                 bar.set_description(f"epoch {self.epoch}/{last}")
                 rng = np.random.default_rng((seed, self.epoch))
                 order = batches(samples.source_lengths, samples.target_lengths, batch_size, rng, window=50 if bucket else 1)
-                loss, seconds = self._train_epoch(samples, order, max_grad, eval_interval, bar)
+
+                def set_lr(step: int, steps: int, epochs_done: int = self.epoch - 1 - first) -> None:
+                    if schedule is not None:
+                        self.optimizer.lr = base_lr * schedule((epochs_done + step / steps) / max_epoch)
+
+                try:
+                    loss, seconds = self._train_epoch(samples, order, set_lr, max_grad, eval_interval, bar)
+                finally:
+                    if schedule is not None:
+                        self.optimizer.lr = base_lr
                 valid_loss, valid_exact_match = None, None
                 if validation is not None:
                     valid_loss, valid_exact_match = self._validate(validation, batch_size)
@@ -127,15 +141,22 @@ class Trainer:
         return records
 
     def _train_epoch(
-        self, samples: Samples, order: Sequence[Array], max_grad: float | None, eval_interval: int, bar: tqdm
+        self,
+        samples: Samples,
+        order: Sequence[Array],
+        set_lr: Callable[[int, int], None],
+        max_grad: float | None,
+        eval_interval: int,
+        bar: tqdm,
     ) -> tuple[float, float]:
-        """The mean loss over the epoch's target tokens, and the seconds that it took."""
+        """The mean loss over the epoch's target tokens, and the seconds that it took. set_lr(steps done, of how many)."""
         _set_training(self.model, True)
         began = time.perf_counter()
         total = 0.0
         recent: list[float] = []
         for step, chosen in enumerate(order, start=1):
             batch = samples.batch(chosen)
+            set_lr(step - 1, len(order))
             loss = self._train_step(batch, max_grad, f"epoch {self.epoch}, step {step} of {len(order)}")
             total += loss * batch.target_tokens
             recent.append(loss)

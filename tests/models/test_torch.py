@@ -45,9 +45,7 @@ class TorchSeq2seq(torch.nn.Module):
             self.affine.bias.copy_(torch.from_numpy(params[9]))
 
     def forward(self, x, t, source_lengths, target_lengths):
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            self.source(x), source_lengths, batch_first=True, enforce_sorted=False
-        )
+        packed = torch.nn.utils.rnn.pack_padded_sequence(self.source(x), source_lengths, batch_first=True, enforce_sorted=False)
         hs_enc, (h, _) = self.encoder(packed)
         hs_enc, _ = torch.nn.utils.rnn.pad_packed_sequence(hs_enc, batch_first=True, total_length=T1)
         hs, _ = self.decoder(self.target(t[:, :-1]), (h, torch.zeros_like(h)))

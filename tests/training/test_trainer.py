@@ -8,7 +8,7 @@ import pytest
 
 import fastattn
 from fastattn.data import Vocabulary, encode_pairs
-from fastattn.training import SGD, Adam, DivergedError, Trainer, Translator
+from fastattn.training import SGD, Adam, DivergedError, Trainer, Translator, linear
 
 V, D, H = 11, 5, 7
 N, T1, T2 = 13, 6, 4
@@ -277,3 +277,26 @@ def test_bad_arguments_are_refused_before_anything_changes(change, error, messag
     with pytest.raises(error, match=message):
         Trainer(model, SGD()).fit(**{"x": data[0], "t": data[1], **change})
     assert same(model.params, before)
+
+
+class Recorder(SGD):
+    """SGD that writes down the learning rate of each update."""
+
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.rates = []
+
+    def update(self, params, grads):
+        self.rates.append(self.lr)
+        super().update(params, grads)
+
+
+def test_a_schedule_multiplies_the_learning_rate_and_leaves_it_as_it_was():
+    x = np.ones((6, 2), int)
+    optimizer = Recorder(0.5)
+    Trainer(Broken([1.0] * 6), optimizer).fit(x, x, 2, 2, schedule=linear)
+    np.testing.assert_allclose(optimizer.rates, 0.5 * (1 - np.arange(6) / 6))
+    assert optimizer.lr == 0.5
+    optimizer.rates.clear()
+    Trainer(Broken([1.0] * 3), optimizer).fit(x, x, 1, 2)
+    assert optimizer.rates == [0.5] * 3
