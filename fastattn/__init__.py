@@ -1,5 +1,7 @@
 """LSTM encoder-decoder models with attention, fast on CPUs: Numba kernels behind the layer interface you know."""
 
+from typing import TYPE_CHECKING, Any
+
 from .backend import get_backend, get_num_threads, set_backend, set_num_threads, use_backend
 from .layers import (
     LSTM,
@@ -17,8 +19,15 @@ from .layers import (
 )
 from .models import AttentionSeq2seq, Decoder, Encoder
 
+if TYPE_CHECKING:
+    from .training import SGD, AdaGrad, Adam, AdamW, Momentum, RMSprop, Trainer, clip_grads
+
 __all__ = [
     "LSTM",
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
     "Affine",
     "Attention",
     "AttentionLayer",
@@ -29,13 +38,28 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Encoder",
+    "Momentum",
+    "RMSprop",
     "Softmax",
     "SoftmaxCrossEntropy",
     "SoftmaxLayer",
+    "Trainer",
     "WeightSum",
+    "clip_grads",
     "get_backend",
     "get_num_threads",
     "set_backend",
     "set_num_threads",
     "use_backend",
 ]
+
+_TRAINING = ("SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "RMSprop", "Trainer", "clip_grads")
+
+
+def __getattr__(name: str) -> Any:
+    """The names of `fastattn.training`, which is imported when one is first used: it needs tqdm and safetensors."""
+    if name in _TRAINING:
+        from . import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -106,3 +106,8 @@ def kernels() -> ModuleType:
     compiled = sys.modules.get("fastattn_kernels.compiled") or _compiled_kernels()
     compiled.set_num_threads(get_num_threads())
     return compiled
+
+
+def cache_folder() -> str | None:
+    """Where the compiled kernels keep their machine code; None if no folder can be written, or for the reference set."""
+    return kernels().cache_folder() if get_backend() == "compiled" else None

@@ -1,7 +1,6 @@
 """`fastattn info`: what a report of a fault or of a speed should say about the machine."""
 
 import argparse
-import importlib
 import os
 import platform
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ def facts() -> Iterator[tuple[str, object]]:
     yield "kernels", backend.get_backend()
     yield "threads", backend.get_num_threads()
     yield "threading layer", _threading_layer()
-    yield "cache folder", _cache_folder()
+    yield "cache folder", backend.cache_folder() or "none"
 
 
 def _threading_layer() -> str:
@@ -69,16 +68,3 @@ def _threading_layer() -> str:
         return numba.threading_layer()
     except ValueError:
         return "none: nothing has run on threads"
-
-
-def _cache_folder() -> str:
-    from numba.core.dispatcher import Dispatcher
-
-    from fastattn import backend
-
-    if backend.get_backend() == "reference":
-        return "none: the reference kernels are not compiled"
-    # Numba keeps what it compiled beside the source files, or else in a folder of the user.
-    functions = vars(importlib.import_module("fastattn_kernels.compiled.norm")).values()
-    folders = {function.stats.cache_path for function in functions if isinstance(function, Dispatcher)}
-    return ", ".join(sorted(filter(None, folders))) or "none: no folder can be written"

@@ -19,7 +19,8 @@ from .cross_entropy import (
 )
 from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
-from .engine.jit import set_num_threads
+from .engine.jit import cache_folder as cache_folder
+from .engine.jit import set_num_threads as set_num_threads
 from .lstm import lstm_backward, lstm_forward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, rmsprop_update, sgd_update
@@ -44,7 +45,6 @@ __all__ = [
     "momentum_update",
     "rmsprop_update",
     "scale",
-    "set_num_threads",
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy_backward",

@@ -7,9 +7,11 @@ nothing is packed or transposed. Padding is left out by each sample's own length
 import numpy as np
 
 from .engine.buffers import empty
+from .engine.cpu import MAX_ROWS
 from .engine.jit import kernel, num_shares, shared
 from .engine.padding import all_lengths
-from .engine.product import add_product, ceil_div, dots, panel_width, scratch_sizes, tile_count
+from .engine.product import dots, fill_row_addresses, panel_width, product, scratch_sizes, tile_count
+from .engine.vector import FROM_C, FROM_ZEROS
 from .softmax import softmax_backward_row, softmax_row
 
 
@@ -23,7 +25,7 @@ def _score_forward(share, shares, hs, h, lengths, s, tiles):
 
 
 def attention_score_forward(hs, h, lengths):
-    N, T, H = hs.shape
+    N, T, _ = hs.shape
     s = empty((N, T), hs.dtype)
     tiles = empty((num_shares(), 16), hs.dtype)
     _score_forward(hs, h, all_lengths(lengths, N, T), s, tiles, work=2 * hs.size)
@@ -100,47 +102,53 @@ def weighted_sum_backward(dc, hs, a, lengths):
 
 
 @kernel
-def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c, c_start, accumulate, edge, tile):
-    """c = (or +=) the product of a, ``rows`` x ``depth``, with the ``depth`` rows b of H numbers.
+def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c, c_start, c_rows, accumulate, edge, tile):
+    """c = (or +=) the product of a, ``rows`` x ``depth``, with the ``depth`` > 0 rows of b; rows of b and c are H numbers.
 
-    Number k of row r of a is a[a_start + a_rows[r] + k a_step]. The columns beyond the last whole panel of b pass through
-    ``edge``, a panel's memory, for they have no whole vectors. ``tile``: a tile's memory.
+    Number k of row r of a is a[a_start + a_rows[r] + k a_step]. c_rows: memory for the addresses of the rows of c. The last
+    columns, if they are no whole lane group, pass through ``edge``, a panel's memory for b, and ``tile``, a tile's for c.
     """
     width = panel_width(tile)
+    group = width // 4
     tiles = tile_count(rows)
-    edge_rows = edge.size // width
+    fill_row_addresses(c, c_start, H, c_rows[:rows])
     for column in range(0, H, width):
-        count = min(width, H - column)
-        whole = count == width
-        for k_first in range(0, depth, depth if whole else edge_rows):
-            k_count = depth if whole else min(edge_rows, depth - k_first)
-            if not whole:
-                for k in range(k_count):
-                    source = b_start + (k_first + k) * H + column
-                    for j in range(count):
-                        edge[k * width + j] = b[source + j]
-                    for j in range(count, width):
-                        edge[k * width + j] = 0
-            for i in range(tiles):
-                first = i * rows // tiles
-                tile_rows = (i + 1) * rows // tiles - first
-                if accumulate or k_first > 0:
-                    for r in range(tile_rows):
-                        for j in range(count):
-                            tile[r * width + j] = c[c_start + (first + r) * H + column + j]
-                        for j in range(count, width):
-                            tile[r * width + j] = 0
-                else:
-                    tile[: tile_rows * width] = 0
-                a_from = a_start + k_first * a_step
-                if whole:
-                    add_product(tile_rows, 4, a, a_from, a_rows, first, a_step, b, b_start + column, H, k_count, tile)
-                else:
-                    groups = ceil_div(count, width // 4)
-                    add_product(tile_rows, groups, a, a_from, a_rows, first, a_step, edge, 0, width, k_count, tile)
-                for r in range(tile_rows):
-                    for j in range(count):
-                        c[c_start + (first + r) * H + column + j] = tile[r * width + j]
+        whole_groups = min(width, H - column) // group
+        for i in range(tiles if whole_groups > 0 else 0):
+            first = i * rows // tiles
+            product(
+                (i + 1) * rows // tiles - first, whole_groups, a, a_start, a_rows, first, a_step,
+                b, b_start + column, H, depth, c_rows, first, column, FROM_C if accumulate else FROM_ZEROS,
+            )  # fmt: skip
+    column = H // group * group
+    count = H - column
+    if count == 0:
+        return
+    edge_rows = edge.size // group
+    tile_rows = np.empty(MAX_ROWS, np.int64)
+    fill_row_addresses(tile, 0, group, tile_rows)
+    for k_first in range(0, depth, edge_rows):
+        k_count = min(edge_rows, depth - k_first)
+        for k in range(k_count):
+            source = b_start + (k_first + k) * H + column
+            for j in range(count):
+                edge[k * group + j] = b[source + j]
+            for j in range(count, group):
+                edge[k * group + j] = 0
+        for i in range(tiles):
+            first = i * rows // tiles
+            row_count = (i + 1) * rows // tiles - first
+            old = accumulate or k_first > 0
+            for r in range(row_count):
+                for j in range(group):
+                    tile[r * group + j] = c[c_start + (first + r) * H + column + j] if old and j < count else 0
+            product(
+                row_count, 1, a, a_start + k_first * a_step, a_rows, first, a_step,
+                edge, 0, group, k_count, tile_rows, 0, 0, FROM_C,
+            )  # fmt: skip
+            for r in range(row_count):
+                for j in range(count):
+                    c[c_start + (first + r) * H + column + j] = tile[r * group + j]
 
 
 @shared
@@ -154,7 +162,7 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
         a.reshape(a.size),
         cs.reshape(cs.size),
     )
-    a_rows = np.arange(T2) * T1
+    a_rows, c_rows = np.arange(T2) * T1, np.empty(T2, np.int64)
     for n in range(share * N // shares, (share + 1) * N // shares):
         real1, real2 = lengths_enc[n], lengths_dec[n]
         dots(real2, real1, H, dec, n * T2 * H, H, enc, n * T1 * H, H, weights, n * T2 * T1, T1, tile)
@@ -175,6 +183,7 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
                 real1,
                 contexts,
                 n * T2 * H,
+                c_rows,
                 False,
                 edge,
                 tile,
@@ -212,7 +221,7 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
         dcs.reshape(dcs.size),
     )
     denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
-    rows, columns = np.arange(T2) * T1, np.arange(T1)
+    rows, columns, c_rows = np.arange(T2) * T1, np.arange(T1), np.empty(max(T1, T2), np.int64)
     for n in range(share * N // shares, (share + 1) * N // shares):
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a = n * T1 * H, n * T2 * H, n * T2 * T1
@@ -224,9 +233,9 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
         for t in range(real2):
             ds_t = ds_n[t * T1 : t * T1 + real1]
             softmax_backward_row(ds_t, a[n, t, :real1], ds_t)
-        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, real1, ddec, at2, False, edge, tile)
-        _add_weighted_rows(real1, weights, at_a, columns, T1, dc, at2, H, real2, denc, at1, False, edge, tile)
-        _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, real2, denc, at1, True, edge, tile)
+        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, real1, ddec, at2, c_rows, False, edge, tile)
+        _add_weighted_rows(real1, weights, at_a, columns, T1, dc, at2, H, real2, denc, at1, c_rows, False, edge, tile)
+        _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, real2, denc, at1, c_rows, True, edge, tile)
         dhs_enc[n, real1:] = 0
         dhs_dec[n, real2:] = 0
 

@@ -27,6 +27,8 @@ def _squared_norms(share, shares, arrays, table, like, sums):
 
 
 def squared_norm(arrays):
+    if not arrays:
+        return 0.0
     table = blocks(arrays)
     sums = empty(len(table), np.float64)
     _squared_norms(addresses(arrays), table, np.empty(0, arrays[0].dtype), sums, work=2 * sum(a.size for a in arrays))
@@ -44,4 +46,6 @@ def _scale(share, shares, arrays, table, factor):
 
 
 def scale(arrays, factor):
+    if not arrays:
+        return
     _scale(addresses(arrays), blocks(arrays), np.full(1, factor, arrays[0].dtype), work=sum(a.size for a in arrays))

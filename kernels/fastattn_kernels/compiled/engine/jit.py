@@ -136,7 +136,7 @@ class shared:
             self._frame(shares, arguments)
 
 
-def _launch(shares, entry, arguments):  # type: ignore[no-untyped-def]
+def _launch(shares: Any, entry: Any, arguments: Any) -> None:
     for share in prange(shares):
         linking.call_entry(entry, share, shares, arguments)
 
@@ -153,6 +153,11 @@ def set_num_threads(n: int) -> None:
     """The number of shares for all calls from now on, and of threads up to as many as Numba started with the process."""
     global _threads
     _threads = n
+
+
+def cache_folder() -> str | None:
+    """Where the machine code is kept between processes; None where no folder can be written."""
+    return getattr(_compiled(_launch)._cache, "cache_path", None)
 
 
 def num_shares() -> int:

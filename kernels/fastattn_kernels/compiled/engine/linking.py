@@ -63,7 +63,7 @@ def call(typingctx, name, arguments):
 
 @intrinsic(prefer_literal=True)
 def launch(typingctx, name, shares, arguments):
-    """Call a published function with (share, shares, *arguments) for every share, on all threads.
+    """Call a published function with (share, shares, *arguments) for every share, on all threads; a single share here.
 
     The arguments are laid down in memory, and each thread reads them there through a small function made here.
     """
@@ -83,8 +83,12 @@ def launch(typingctx, name, shares, arguments):
         _emit_call(context, inside, name.literal_value, share_types, [entry.args[0], entry.args[1], *elements])
         inside.ret_void()
 
-        addresses = [builder.ptrtoint(entry, _i64), builder.ptrtoint(memory, _i64)]
-        _emit_call(context, builder, LAUNCH, LAUNCH_TYPES, [shares, *addresses])
+        with builder.if_else(builder.icmp_signed("==", shares, _i64(1))) as (alone, together):
+            with alone:
+                builder.call(entry, [_i64(0), shares, builder.bitcast(memory, _pointer)])
+            with together:
+                addresses = [builder.ptrtoint(entry, _i64), builder.ptrtoint(memory, _i64)]
+                _emit_call(context, builder, LAUNCH, LAUNCH_TYPES, [shares, *addresses])
         return context.get_dummy_value()
 
     return types.void(name, types.int64, arguments), emit

@@ -1,8 +1,7 @@
 """Matrix products, in plain Numba around the register tiles of `vector`.
 
 A product c = a b is cut into panels of PANEL columns (four lane groups) and tiles of at most TILE.rows rows. The panel of b is
-copied ("packed") so that its rows stand one after another, as the inner loop reads them; a is read where it is. A tile of c is
-added up in scratch memory that never leaves the first-level cache, where the caller can still work on it before it is stored.
+copied ("packed") so that its rows stand one after another, as the inner loop reads them; a is read, and c written, where it is.
 Every element is the sum over k in order, with one accumulator: the same bits however rows, columns and k are divided.
 """
 
@@ -11,10 +10,21 @@ from numba import carray
 
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
 from .jit import kernel, separate
-from .vector import DOT_ROWS, TILE_GROUPS, TILES_PER_GROUP, add_tile_dots, add_tile_product, pointer_to
+from .vector import (
+    DOT_ROWS,
+    FROM_C,
+    FROM_ZEROS,
+    TILE_GROUPS,
+    TILES_PER_GROUP,
+    add_tile_dots,
+    add_tile_product,
+    pointer_to,
+)
 
-# How many rows of b are packed at a time: a packed block (at most 96 KiB) stays in the second-level cache while all of a passes.
-DEPTH_BLOCK = 384
+# A packed block of b: so many rows of so many panels, 512 KiB, which stay in the second-level cache while all of a passes.
+# Several panels at once, because the rows of b are then read in long pieces.
+DEPTH_BLOCK = 256
+PANEL_BLOCK = 8
 _TILE_ROWS = TILE.rows
 
 
@@ -36,22 +46,21 @@ def tile_count(rows):
 
 
 @kernel
-def add_product(rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile):
-    """Add a (rows x depth) times b (depth x groups lane groups) to ``tile``, whose rows are PANEL apart.
-
-    Row r of a stands at a_start + a_rows[a_first + r], its numbers a_step apart; row k of b at b_start + k b_step.
-    """
-    width = panel_width(tile)
+def product(rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial):
+    """Make ``groups`` lane groups of ``rows`` rows of c, rows <= TILE.rows; the arguments are `add_tile_product`'s."""
     if TILE_GROUPS == GROUPS:
-        add_tile_product(rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, 0, width)
+        add_tile_product(
+            rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
+        )
     else:
-        tile_width = width // GROUPS // TILES_PER_GROUP * TILE_GROUPS
-        for column in range(0, groups * width // GROUPS, tile_width):
-            for row in range(0, rows, _TILE_ROWS):
-                add_tile_product(
-                    min(rows - row, _TILE_ROWS), TILE_GROUPS, a, a_start, a_rows, a_first + row, a_step,
-                    b, b_start + column, b_step, depth, tile, row * width + column, width,
-                )  # fmt: skip
+        tile_width = panel_width(a) // GROUPS // TILES_PER_GROUP * TILE_GROUPS
+        for i in range(groups * TILES_PER_GROUP // TILE_GROUPS):
+            column = i * tile_width
+            start = initial + column * a.itemsize if initial > FROM_C else initial
+            add_tile_product(
+                rows, TILE_GROUPS, a, a_start, a_rows, a_first, a_step,
+                b, b_start + column, b_step, depth, c_rows, c_first, c_start + column, start,
+            )  # fmt: skip
 
 
 @kernel
@@ -62,22 +71,78 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, panel, pane
     """
     width = panel_width(panel)
     if b_step == 1:
-        for k in range(k_first, k_last):
-            source = b_start + b_rows[k]
-            target = panel_start + (k - k_first) * width
+        for k in range(k_last - k_first):
+            start = b_start + b_rows[k_first + k]
+            source = b[start : start + columns]
+            target = panel[panel_start + k * width : panel_start + (k + 1) * width]
             for j in range(columns):
-                panel[target + j] = b[source + j]
+                target[j] = source[j]
             for j in range(columns, width):
-                panel[target + j] = 0
-    else:
-        for k_block in range(k_first, k_last, 16):  # a transposition: sixteen rows at a time share their cache lines
-            k_end = min(k_block + 16, k_last)
+                target[j] = 0
+        return
+    for k_block in range(k_first, k_last, 16):  # a transposition: sixteen rows at a time share their cache lines
+        count = min(16, k_last - k_block)
+        start = panel_start + (k_block - k_first) * width
+        target = panel[start : start + count * width]
+        first = b_start + b_rows[k_block]
+        if count == 16 and b_rows[k_block + 15] == b_rows[k_block] + 15:
             for j in range(columns):
-                for k in range(k_block, k_end):
-                    panel[panel_start + (k - k_first) * width + j] = b[b_start + b_rows[k] + j * b_step]
-            for k in range(k_block, k_end):
-                for j in range(columns, width):
-                    panel[panel_start + (k - k_first) * width + j] = 0
+                source = b[first + j * b_step : first + j * b_step + 16]
+                for k in range(16):
+                    target[k * width + j] = source[k]
+        else:
+            for j in range(columns):
+                for k in range(count):
+                    target[k * width + j] = b[b_start + b_rows[k_block + k] + j * b_step]
+        for k in range(count):
+            for j in range(columns, width):
+                target[k * width + j] = 0
+
+
+@kernel
+def fill_row_addresses(array, start, step, rows):
+    """rows[r] = the address of the number start + r step of a flat array."""
+    first = array.ctypes.data
+    for r in range(rows.size):
+        rows[r] = first + (start + r * step) * array.itemsize
+
+
+@kernel
+def _edge_tile(
+    rows,
+    columns,
+    a,
+    a_start,
+    a_rows,
+    a_first,
+    a_step,
+    panels,
+    at,
+    depth,
+    c_rows,
+    c_start,
+    bias,
+    column,
+    initial,
+    tile,
+    tile_rows,
+):
+    """A tile whose last lane group is not whole: made in scratch memory, so that nothing beyond the row of c is touched."""
+    width = panel_width(a)
+    for r in range(rows):
+        c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
+        row = tile[r * width : r * width + columns]
+        for j in range(columns):
+            row[j] = c[j] if initial == FROM_C else (bias[column + j] if initial > FROM_C else 0)
+    product(
+        rows, ceil_div(columns, width // GROUPS), a, a_start, a_rows, a_first, a_step,
+        panels, at, width, depth, tile_rows, 0, 0, FROM_C,
+    )  # fmt: skip
+    for r in range(rows):
+        c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
+        row = tile[r * width : r * width + columns]
+        for j in range(columns):
+            c[j] = row[j]
 
 
 @separate("n n n n n v n i n v n i n i n v v v")
@@ -98,7 +163,7 @@ def matmul(
     c_rows,
     c_start,
     bias,
-    panel,
+    panels,
     tile,
 ):
     """One share of c = a b + bias, for c of ``rows`` x ``columns``.
@@ -107,7 +172,7 @@ def matmul(
     number j of row k of b:      b[b_start + b_rows[k] + j b_step]
     row r of c:                  at the address c_rows[r], c_start numbers further on
     bias:                        ``columns`` numbers, or an empty array for none
-    panel, tile: scratch memory of DEPTH_BLOCK x PANEL and MAX_ROWS x PANEL numbers, this share's own.
+    panels, tile: scratch memory, this share's own, of the sizes that `scratch_sizes` gives.
 
     The shares divide the tiles of c, panel by panel.
     """
@@ -116,37 +181,46 @@ def matmul(
     tiles = tile_count(rows)
     tasks = tiles * ceil_div(columns, width)
     first_task, last_task = share * tasks // shares, (share + 1) * tasks // shares
-    for k_first in range(0, max(depth, 1), DEPTH_BLOCK):
-        k_last = min(k_first + DEPTH_BLOCK, depth)
-        packed = -1
-        for task in range(first_task, last_task):
-            p = task // tiles
-            column = p * width
-            count = min(width, columns - column)
-            if packed != p:
-                pack_panel(b, b_start + column * b_step, b_rows, k_first, k_last, b_step, count, panel, 0)
-                packed = p
-            first_row = (task - p * tiles) * rows // tiles
-            row_count = (task - p * tiles + 1) * rows // tiles - first_row
-            if k_first > 0:
-                for r in range(row_count):
-                    c = carray(pointer_to(c_rows[first_row + r], a), c_start + columns)
-                    for j in range(count):
-                        tile[r * width + j] = c[c_start + column + j]
-            elif bias.size > 0:
-                for r in range(row_count):
-                    for j in range(count):
-                        tile[r * width + j] = bias[column + j]
-            else:
-                tile[: row_count * width] = 0
-            add_product(
-                row_count, ceil_div(count, group), a, a_start + k_first * a_step, a_rows, first_row, a_step,
-                panel, 0, width, k_last - k_first, tile,
-            )  # fmt: skip
-            for r in range(row_count):
-                c = carray(pointer_to(c_rows[first_row + r], a), c_start + columns)
-                for j in range(count):
-                    c[c_start + column + j] = tile[r * width + j]
+    if first_task == last_task:
+        return
+    # The tile stands in for c where the last columns of c are no whole group; after its rows comes the bias of that panel.
+    tile_rows = np.empty(MAX_ROWS, np.int64)
+    fill_row_addresses(tile, 0, width, tile_rows)
+    last_panel = (last_task - 1) // tiles + 1
+    for p_first in range(first_task // tiles, last_panel, PANEL_BLOCK):
+        p_last = min(p_first + PANEL_BLOCK, last_panel)
+        for k_first in range(0, max(depth, 1), DEPTH_BLOCK):
+            k_count = min(DEPTH_BLOCK, depth - k_first)
+            for k_part in range(0, k_count, 16):  # a few rows of all panels at a time: long pieces of b
+                k_end = min(k_part + 16, k_count)
+                for p in range(p_first, p_last):
+                    column, at = p * width, ((p - p_first) * DEPTH_BLOCK + k_part) * width
+                    count = min(width, columns - column)
+                    pack_panel(
+                        b, b_start + column * b_step, b_rows, k_first + k_part, k_first + k_end, b_step, count, panels, at
+                    )
+            for i in range(tiles):
+                row = i * rows // tiles
+                row_count = (i + 1) * rows // tiles - row
+                for p in range(p_first, p_last):
+                    task = p * tiles + i
+                    if task < first_task or task >= last_task:
+                        continue
+                    column, at = p * width, (p - p_first) * DEPTH_BLOCK * width
+                    count = min(width, columns - column)
+                    initial = FROM_C
+                    if k_first == 0:
+                        initial = bias.ctypes.data + column * a.itemsize if bias.size > 0 else FROM_ZEROS
+                    if count % group == 0:
+                        product(
+                            row_count, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
+                            panels, at, width, k_count, c_rows, row, c_start + column, initial,
+                        )  # fmt: skip
+                    else:
+                        _edge_tile(
+                            row_count, count, a, a_start + k_first * a_step, a_rows, row, a_step, panels, at, k_count,
+                            c_rows, c_start + column, bias, column, initial, tile, tile_rows,
+                        )  # fmt: skip
 
 
 @separate("n n n v n n v n n v n n v")
@@ -183,7 +257,7 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
 def scratch_sizes(dtype):
     """The lengths of the panel and tile that :func:`matmul` needs for a dtype."""
     width = GROUPS * GROUP_BYTES // np.dtype(dtype).itemsize
-    return DEPTH_BLOCK * width, MAX_ROWS * width
+    return PANEL_BLOCK * DEPTH_BLOCK * width, MAX_ROWS * width
 
 
 def row_addresses(array, rows=None):
@@ -197,3 +271,9 @@ def odd_step(n, dtype):
     numbers = GROUP_BYTES // np.dtype(dtype).itemsize
     lines = -(-n // numbers)
     return (lines + 1 - lines % 2) * numbers
+
+
+def panel_numbers(depth, columns, dtype):
+    """How many numbers the panels of a packed matrix take."""
+    width = GROUPS * GROUP_BYTES // np.dtype(dtype).itemsize
+    return -(-columns // width) * width * depth

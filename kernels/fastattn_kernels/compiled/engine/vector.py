@@ -11,7 +11,7 @@ its value at the end of each round; `<16 x float>` is a vector of 16 numbers, wh
 
     for k in range(depth):
         for r in range(rows):                      # unrolled: each r has its own registers
-            tile[r, :] += a[row r, k] * b[k, :]    # a is one number, broadcast; b[k, :] is shared by all rows
+            c[r, :] += a[row r, k] * b[k, :]       # a is one number, broadcast; b[k, :] is shared by all rows
 
 Each element's sum runs over k in order, whatever the tile's shape: a result does not depend on how the work was cut up.
 `add_tile_dots` is its sibling for products of a with b transposed, in which both run along k: sums of whole vectors.
@@ -32,6 +32,8 @@ _TILE_BYTES = TILE.vectors * TILE.vector_bytes
 # How many lane groups the tile can have: up to the whole panel where the registers hold it, else a panel takes several tiles.
 TILE_GROUPS = max(1, _TILE_BYTES // GROUP_BYTES)
 TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)
+# Where the sums of a tile start from, instead of the address of some numbers.
+FROM_ZEROS, FROM_C = 0, 1
 DOT_ROWS = 4  # add_tile_dots does up to 4 x 4 dot products at once
 
 
@@ -92,22 +94,28 @@ def _sum_loop(builder, depth, sums_before, add_to):
 
 @intrinsic
 def _emit_tile_product(
-    typingctx, rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step
+    typingctx, rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
 ):
     """The body of :func:`add_tile_product`: a loop for each shape that a tile can have."""
     n = types.intp
-    signature = types.void(n, n, a, n, a_rows, n, n, b, n, n, n, tile, n, n)
+    signature = types.void(n, n, a, n, a_rows, n, n, b, n, n, n, c_rows, n, n, n)
 
     def emit(context, builder, signature, arguments):
-        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step = arguments
+        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial = (
+            arguments
+        )
         number, itemsize = _number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
         vector = ir.VectorType(number, lanes)
         fma = _fused_multiply_add(builder, vector, number, lanes)
-        a, a_rows, b, tile = (
+        a, a_rows, b, c_rows = (
             builder.gep(_data(context, builder, signature.args[i], array), [start])
-            for i, array, start in ((2, a, a_start), (4, a_rows, a_first), (7, b, b_start), (11, tile, tile_start))
+            for i, array, start in ((2, a, a_start), (4, a_rows, a_first), (7, b, b_start), (11, c_rows, c_first))
         )
+        zeros = ir.Constant(ir.ArrayType(number, GROUPS * GROUP_BYTES // itemsize), None)
+        zeros = builder.gep(cgutils.global_constant(builder, "fastattn_zeros", zeros), [_i64(0), _i64(0)])
+        from_zeros, from_c = (builder.icmp_signed("==", initial, _i64(mode)) for mode in (FROM_ZEROS, FROM_C))
+        row_of_initial = builder.select(from_zeros, zeros, builder.inttoptr(initial, number.as_pointer()))
 
         done = builder.append_basic_block("tile.done")
         shapes = builder.switch(builder.add(builder.mul(rows, _i64(GROUPS + 1)), groups), done)
@@ -116,12 +124,12 @@ def _emit_tile_product(
                 block = builder.append_basic_block(f"tile.{row_count}.{group_count}")
                 shapes.add_case(_i64(row_count * (GROUPS + 1) + group_count), block)
                 builder.position_at_end(block)
+                addresses = [builder.load(builder.gep(c_rows, [_i64(r)])) for r in range(row_count)]
+                rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
+                rows_before = [builder.select(from_c, row, row_of_initial) for row in rows_of_c]
                 rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
                 vectors = TILE.vectors * group_count // TILE_GROUPS
                 registers = [(r, v) for r in range(row_count) for v in range(vectors)]
-                places = [
-                    builder.gep(tile, [builder.add(builder.mul(_i64(r), tile_step), _i64(v * lanes))]) for r, v in registers
-                ]
 
                 def add_row_of_b(k, sums, rows_of_a=rows_of_a, vectors=vectors, registers=registers):
                     b_row, offset = builder.gep(b, [builder.mul(k, b_step)]), builder.mul(k, a_step)
@@ -131,9 +139,11 @@ def _emit_tile_product(
                     a_vectors = [_broadcast(builder, builder.load(builder.gep(row, [offset])), vector) for row in rows_of_a]
                     return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
 
-                before = [_load(builder, place, vector, itemsize) for place in places]
-                for place, total in zip(places, _sum_loop(builder, depth, before, add_row_of_b)):
-                    _store(builder, total, place, itemsize)
+                before = [
+                    _load(builder, builder.gep(rows_before[r], [_i64(v * lanes)]), vector, itemsize) for r, v in registers
+                ]
+                for (r, v), total in zip(registers, _sum_loop(builder, depth, before, add_row_of_b)):
+                    _store(builder, total, builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -183,15 +193,18 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
     return signature, emit
 
 
-@separate("n n v n i n n v n n n v n n")
-def add_tile_product(rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step):
-    """Add a product to a tile: row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart.
+@separate("n n v n i n n v n n n i n n n")
+def add_tile_product(
+    rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
+):
+    """Make one tile of c: whole lane groups of some rows.
 
-    1 <= rows <= TILE.rows, 1 <= groups <= TILE_GROUPS; a, b, tile are flat arrays of one dtype, a_rows is int64, the rest intp.
-    Row k of b starts at b_start + k b_step; row r of the tile at tile_start + r tile_step.
+    Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; row k of b at b_start + k b_step; row r of c
+    c_start numbers beyond the address c_rows[c_first + r]. The sums start from what stands at the address ``initial``, the
+    same for all rows, or FROM_ZEROS, or FROM_C. 1 <= rows <= TILE.rows, 1 <= groups <= TILE_GROUPS.
     """
     _emit_tile_product(
-        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, tile, tile_start, tile_step
+        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
     )
 
 
