@@ -94,7 +94,7 @@ def pairs(tmp_path_factory):
 def trained(tmp_path_factory, module, pairs):
     """A folder with a trained `model`, and what the training printed in `output`."""
     folder = tmp_path_factory.mktemp("trained")
-    options = ["--epochs", 12, "--embedding", 8, "--hidden", 24, "--batch-size", 8, "--learning-rate", 0.02]
+    options = ["--epochs", 12, "--embedding", 8, "--hidden", 24, "--batch-size", 8, "--learning-rate", 0.03]
     done = module("train", pairs, "--out", folder / "model", *options)
     assert (done.returncode, done.stderr) == (0, b"")
     (folder / "output").write_bytes(done.stdout)

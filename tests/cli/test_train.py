@@ -79,7 +79,20 @@ def test_every_flag_arrives(pairs, tmp_path, fastattn_command):
     words.write_text("one two\tx y\nthree\tz\n")
     code, out, err = fastattn_command(
         *("train", words, "--out", tmp_path / "m", "--epochs", 2, "--batch-size", 3, "--embedding", 5, "--hidden", 7),
-        *("--learning-rate", 0.5, "--max-grad", 0.25, "--threads", 3, "--backend", "reference", "--seed", 4),
+        *(
+            "--learning-rate",
+            0.5,
+            "--schedule",
+            "constant",
+            "--max-grad",
+            0.25,
+            "--threads",
+            3,
+            "--backend",
+            "reference",
+            "--seed",
+            4,
+        ),
         *("--source-tokens", "space", "--target-tokens", "char", "--reverse-source", "--valid", pairs),
     )
     assert (code, err) == (0, "")
@@ -101,6 +114,7 @@ def test_every_flag_arrives(pairs, tmp_path, fastattn_command):
         "batch_size": 3,
         "optimizer": "Adam",
         "learning_rate": 0.5,
+        "schedule": "constant",
         "max_grad": 0.25,
         "seed": 4,
     }
