@@ -3,14 +3,9 @@
 import numpy as np
 
 from .engine.buffers import empty
-from .engine.jit import num_shares, shared
+from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
-from .engine.product import matmul, odd_step, row_addresses, scratch_sizes
-
-
-def _scratch(dtype):
-    panel_size, tile_size = scratch_sizes(dtype)
-    return empty((num_shares(), panel_size), dtype), empty((num_shares(), tile_size), dtype)
+from .engine.product import matmul, odd_step, row_addresses, scratch
 
 
 @shared
@@ -28,7 +23,7 @@ def affine_forward(x, W, b, lengths):
     rows = real_rows(lengths, N, T)
     out = zeros_at_padding(empty((N, T, V), x.dtype), lengths)
     out_rows = row_addresses(out.reshape(N * T, V), rows)
-    _forward(x.reshape(x.size), rows * K, W, b, out_rows, *_scratch(x.dtype), work=2 * rows.size * K * V)
+    _forward(x.reshape(x.size), rows * K, W, b, out_rows, *scratch(x.dtype), work=2 * rows.size * K * V)
     return out
 
 
@@ -77,6 +72,6 @@ def affine_backward(dout, x, W, dW, db, lengths):
     _compact(x.reshape(N * T, K), rows, compact, step, work=2 * compact.size)
     _backward(
         dout.reshape(N * T, V), rows, W, compact, step, row_addresses(dx.reshape(N * T, K), rows), row_addresses(dW), db,
-        *_scratch(dtype), work=4 * rows.size * K * V,
+        *scratch(dtype), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx

@@ -10,7 +10,7 @@ from .engine.buffers import empty
 from .engine.cpu import MAX_ROWS
 from .engine.jit import kernel, num_shares, shared
 from .engine.padding import all_lengths
-from .engine.product import dots, fill_row_addresses, panel_width, product, scratch_sizes, tile_count
+from .engine.product import dots, fill_row_addresses, panel_width, product, scratch, tile_count
 from .engine.vector import FROM_C, FROM_ZEROS
 from .softmax import softmax_backward_row, softmax_row
 
@@ -27,7 +27,7 @@ def _score_forward(share, shares, hs, h, lengths, s, tiles):
 def attention_score_forward(hs, h, lengths):
     N, T, _ = hs.shape
     s = empty((N, T), hs.dtype)
-    tiles = empty((num_shares(), 16), hs.dtype)
+    _, tiles = scratch(hs.dtype)
     _score_forward(hs, h, all_lengths(lengths, N, T), s, tiles, work=2 * hs.size)
     return s
 
@@ -96,7 +96,7 @@ def _weighted_sum_backward(share, shares, dc, hs, a, lengths, dhs, da, tiles):
 def weighted_sum_backward(dc, hs, a, lengths):
     N, T, H = hs.shape
     dhs, da = empty((N, T, H), hs.dtype), empty((N, T), hs.dtype)
-    tiles = empty((num_shares(), 16), hs.dtype)
+    _, tiles = scratch(hs.dtype)
     _weighted_sum_backward(dc, hs, a, all_lengths(lengths, N, T), dhs, da, tiles, work=4 * hs.size)
     return dhs, da
 
@@ -193,17 +193,12 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
         cs[n, real2:] = 0
 
 
-def _scratch(dtype):
-    panel_size, tile_size = scratch_sizes(dtype)
-    return empty((num_shares(), panel_size), dtype), empty((num_shares(), tile_size), dtype)
-
-
 def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
     N, T1, H = hs_enc.shape
     T2 = hs_dec.shape[1]
     cs, a = empty((N, T2, H), hs_enc.dtype), empty((N, T2, T1), hs_enc.dtype)
     _forward(
-        hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, *_scratch(hs_enc.dtype),
+        hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, *scratch(hs_enc.dtype),
         work=4 * N * T1 * T2 * H,
     )  # fmt: skip
     return cs, a
@@ -248,6 +243,6 @@ def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
     ds = empty((num_shares(), T2 * T1), dtype)
     _backward(
         dcs, hs_enc, hs_dec, a, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), dhs_enc, dhs_dec, ds,
-        *_scratch(dtype), work=8 * N * T1 * T2 * H,
+        *scratch(dtype), work=8 * N * T1 * T2 * H,
     )  # fmt: skip
     return dhs_enc, dhs_dec

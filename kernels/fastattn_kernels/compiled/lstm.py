@@ -19,7 +19,7 @@ import numpy as np
 from .engine.activation import sigmoid, tanh
 from .engine.buffers import empty, zeros
 from .engine.cpu import GROUPS
-from .engine.jit import kernel, num_shares, shared
+from .engine.jit import kernel, shared
 from .engine.product import (
     ceil_div,
     fill_row_addresses,
@@ -30,7 +30,7 @@ from .engine.product import (
     panel_width,
     product,
     row_addresses,
-    scratch_sizes,
+    scratch,
     tile_count,
 )
 from .engine.vector import FROM_ZEROS
@@ -42,6 +42,14 @@ def _running(lengths, N, T):
         return np.arange(N), np.arange(T + 1) * N
     counts = np.count_nonzero(lengths[:, None] > np.arange(T), axis=0)
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
+
+
+def _sample_rows(order, starts, T):
+    """The flat position n T + t of every internal row."""
+    if order.size * T == starts[-1]:
+        return (np.arange(T)[:, None] + order * T).ravel()
+    steps = np.repeat(np.arange(T), starts[1:] - starts[:-1])
+    return order[np.arange(starts[-1]) - starts[steps]] * T + steps
 
 
 @kernel
@@ -257,12 +265,8 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
     )
     if R < N * T:
         dxs.fill(0)
-    # The row of dxs that belongs to each internal row: step t, sample order[r].
-    steps = np.repeat(np.arange(T), np.diff(starts))
-    dx_rows = row_addresses(dxs.reshape(N * T, D), order[np.arange(R) - starts[steps]] * T + steps)
+    dx_rows = row_addresses(dxs.reshape(N * T, D), _sample_rows(order, starts, T))
     dW_rows = np.concatenate((row_addresses(dWx), row_addresses(dWh), row_addresses(db[None])))
-    panel_size, tile_size = scratch_sizes(dtype)
-    panels, tiles = empty((num_shares(), panel_size), dtype), empty((num_shares(), tile_size), dtype)
     dz_rows = np.arange(R) * gate_step
-    _products(H, inputs, input_step, dz, dz_rows, Wx, dW_rows, dx_rows, panels, tiles, work=16 * R * (D + H) * H)
+    _products(H, inputs, input_step, dz, dz_rows, Wx, dW_rows, dx_rows, *scratch(dtype), work=16 * R * (D + H) * H)
     return dxs, dh0, dc0

@@ -5,6 +5,7 @@ for every 4 KiB. So blocks are kept, and one is handed out again only when its r
 or exported buffer of it is alive: a caller may keep any array that a kernel returned for as long as it likes.
 """
 
+import math
 import sys
 import threading
 from typing import Any
@@ -16,15 +17,23 @@ _SMALL = 1 << 13  # bytes; below this the allocator is as quick as this pool
 _KEEP = 512  # an idle block is given back after so many further requests
 
 _lock = threading.Lock()
-_idle: dict[int, list[list[Any]]] = {}  # size in bytes -> [block, the number of the request that last took it]
+_blocks: dict[int, list["_Block"]] = {}  # by size in bytes
 _requests = 0
 
 
-def _references(entry: list[Any]) -> int:
-    return sys.getrefcount(entry[0])
+class _Block:
+    """Memory of which arrays are views: where it is aligned, and the number of the request that took it last."""
+
+    __slots__ = ("last", "memory", "start")
+
+    def __init__(self, size: int, request: int) -> None:
+        self.memory = np.empty(size, np.uint8)
+        self.start = -self.memory.__array_interface__["data"][0] % _ALIGNMENT
+        self.last = request
 
 
-_UNHELD = _references([np.empty(1, np.uint8)])  # what an unheld block counts, whatever this Python counts
+_probe = _Block(1, 0)
+_UNHELD = sys.getrefcount(_probe.memory)  # what a block without views counts, whatever this Python counts
 
 
 def _size_class(nbytes: int) -> int:
@@ -33,31 +42,31 @@ def _size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
-def _block(nbytes: int) -> Any:
-    """An unheld block of at least ``nbytes``, an old one if there is one."""
+def _free_block(size: int) -> _Block:
+    """A block without views, an old one if there is one. The lock must be held."""
     global _requests
-    size = _size_class(nbytes)
-    with _lock:
-        _requests += 1
-        for entry in _idle.setdefault(size, []):
-            if _references(entry) == _UNHELD:
-                entry[1] = _requests
-                return entry[0]
-        for entries in _idle.values():
-            entries[:] = [e for e in entries if _requests - e[1] < _KEEP or _references(e) != _UNHELD]
-        block = np.empty(size, np.uint8)
-        _idle[size].append([block, _requests])
-        return block
+    _requests += 1
+    for block in _blocks.setdefault(size, []):
+        if sys.getrefcount(block.memory) == _UNHELD:
+            block.last = _requests
+            return block
+    for blocks in _blocks.values():
+        blocks[:] = [b for b in blocks if _requests - b.last < _KEEP or sys.getrefcount(b.memory) != _UNHELD]
+    block = _Block(size, _requests)
+    _blocks[size].append(block)
+    return block
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     """Like ``np.empty``: a C-contiguous array whose data starts on a cache line."""
     dtype = np.dtype(dtype)
-    count = int(np.prod(shape)) if isinstance(shape, tuple) else shape
-    nbytes = count * dtype.itemsize
-    block = np.empty(nbytes + _ALIGNMENT, np.uint8) if nbytes < _SMALL else _block(nbytes + _ALIGNMENT)
-    start = -block.__array_interface__["data"][0] % _ALIGNMENT
-    return np.ndarray(shape, dtype, block, start)
+    nbytes = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize + _ALIGNMENT
+    if nbytes < _SMALL:
+        block = _Block(nbytes, 0)
+        return np.ndarray(shape, dtype, block.memory, block.start)
+    with _lock:
+        block = _free_block(_size_class(nbytes))
+        return np.ndarray(shape, dtype, block.memory, block.start)
 
 
 def zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -4,6 +4,8 @@ A list is given to a kernel as a table of addresses. The line is cut into blocks
 one array into the next; shares take whole blocks.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from .jit import kernel
@@ -18,11 +20,12 @@ def addresses(*lists):
 
 def blocks(arrays):
     """The blocks of the arrays of a list: which array, and from which number to which, (number of blocks, 3) int64."""
-    table = [
-        (index, first, min(first + BLOCK, array.size))
-        for index, array in enumerate(arrays)
-        for first in range(0, array.size, BLOCK)
-    ]
+    return _blocks(tuple(array.size for array in arrays))
+
+
+@lru_cache(maxsize=64)
+def _blocks(sizes):
+    table = [(index, first, min(first + BLOCK, size)) for index, size in enumerate(sizes) for first in range(0, size, BLOCK)]
     return np.array(table, np.int64).reshape(-1, 3)
 
 

@@ -5,11 +5,14 @@ copied ("packed") so that its rows stand one after another, as the inner loop re
 Every element is the sum over k in order, with one accumulator: the same bits however rows, columns and k are divided.
 """
 
+from functools import cache
+
 import numpy as np
 from numba import carray
 
+from .buffers import empty
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
-from .jit import kernel, separate
+from .jit import kernel, num_shares, separate
 from .vector import (
     DOT_ROWS,
     FROM_C,
@@ -172,7 +175,7 @@ def matmul(
     number j of row k of b:      b[b_start + b_rows[k] + j b_step]
     row r of c:                  at the address c_rows[r], c_start numbers further on
     bias:                        ``columns`` numbers, or an empty array for none
-    panels, tile: scratch memory, this share's own, of the sizes that `scratch_sizes` gives.
+    panels, tile: this share's own rows of what `scratch` gives.
 
     The shares divide the tiles of c, panel by panel.
     """
@@ -254,10 +257,18 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
                     c[c_start + (r_first + r) * c_step + j_first + j] = total
 
 
-def scratch_sizes(dtype):
-    """The lengths of the panel and tile that :func:`matmul` needs for a dtype."""
-    width = GROUPS * GROUP_BYTES // np.dtype(dtype).itemsize
-    return PANEL_BLOCK * DEPTH_BLOCK * width, MAX_ROWS * width
+@cache
+def _scratch(dtype, shares):
+    width = GROUPS * GROUP_BYTES // dtype.itemsize
+    return empty((shares, PANEL_BLOCK * DEPTH_BLOCK * width), dtype), empty((shares, MAX_ROWS * width), dtype)
+
+
+def scratch(dtype):
+    """The scratch memory of :func:`matmul` for every share: panels and tiles, a row each.
+
+    It is the same at every call. That is safe, for one launch runs at a time, and nothing stays in it from one to the next.
+    """
+    return _scratch(dtype, num_shares())
 
 
 def row_addresses(array, rows=None):
