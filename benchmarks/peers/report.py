@@ -1,0 +1,151 @@
+"""What was measured, for people: tables as text and as Markdown, and a picture."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.shapes import Shape
+
+from . import BASELINE
+
+Record = dict[str, Any]
+Results = dict[str, Any]  # of one shape, as `measure` returns them
+
+# Heading, and what stands below it for a peer that was measured.
+COLUMNS: Sequence[tuple[str, Callable[[Record], str]]] = (
+    ("ms", lambda r: _digits(1e3 * r["median_seconds"])),
+    ("tokens/s", lambda r: f"{r['tokens_per_second']:,.0f}"),
+    ("GFLOP/s", lambda r: _digits(r["gflops"])),
+    ("of FMA peak", lambda r: f"{100 * r['fraction_of_peak']:.0f} %"),
+    ("time ratio", lambda r: _ratio(r.get("ratio_of_medians"))),
+    ("by rounds", lambda r: _ratio(r.get("ratio_quartiles", [None] * 3)[1])),
+    ("peak MB", lambda r: "" if r["peak_memory_bytes"] is None else f"{r['peak_memory_bytes'] / 1e6:,.0f}"),
+    ("first step, s", lambda r: f"{r['seconds_to_first_step']:.1f}"),
+)
+ENOUGH_OF_THE_CORES = 0.95
+LEGEND = (
+    f"Medians over the rounds. Time ratio: the peer's median over {BASELINE}'s, and the median of the same ratio within "
+    "each round; above 1, the peer is slower. Peak MB: of the process, the library's own included. First step: seconds from "
+    "the start of the process to the end of its first step."
+)
+
+
+def _digits(number: float) -> str:
+    """Three digits that count, or all before the point."""
+    return f"{number:.{max(0, 2 - int(f'{number:e}'[-3:]))}f}"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def heading(results: Results, settings: Record) -> str:
+    """One line: the shape, and what it was measured with."""
+    shape = Shape(**results["shape"])
+    what = "training step" if results["kind"] == "train" else "search"
+    peak = statistics.median(results["fma_peak_gflops"])
+    line = (
+        f"{results['name']}: {shape}; {_digits(results['flop'] / 1e9)} GFLOP a {what}; threads {settings['threads']}, "
+        f"rounds {settings['rounds']}, FMA peak {_digits(peak)} GFLOP/s"
+    )
+    if results["share_of_cores"] < ENOUGH_OF_THE_CORES:
+        line += f"; OTHER PROGRAMS WERE RUNNING, and left {100 * results['share_of_cores']:.0f} % of the cores"
+    return line
+
+
+def _table(results: Results) -> list[list[str]]:
+    """The heading and a row for each peer that was measured."""
+    measured = {name: record for name, record in results["peers"].items() if record["status"] == "measured"}
+    rows = [[name, *(cell(record) for _, cell in COLUMNS)] for name, record in measured.items()]
+    return [["peer", *(title for title, _ in COLUMNS)], *rows]
+
+
+def _others(results: Results) -> list[str]:
+    """A sentence for each peer that was not measured."""
+    peers = results["peers"].items()
+    return [f"{name} is {record['status']}: {record['reason']}" for name, record in peers if record["status"] != "measured"]
+
+
+def text(results: Results, settings: Record) -> str:
+    """The table of one shape, to read in a terminal."""
+    table = _table(results)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    return "\n".join([heading(results, settings), *lines, *_others(results)])
+
+
+def markdown(report: Record) -> str:
+    """All tables, for a page of documentation."""
+    machine, settings = report["machine"], report["settings"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    parts = [f"{machine['cpu']} ({machine['llvm_cpu']}), Python {machine['python']}, {versions}; {machine['date']}.", LEGEND]
+    for results in report["results"]:
+        head, *rows = ("| " + " | ".join(row) + " |" for row in _table(results))
+        rule = "|---|" + "---:|" * len(COLUMNS)
+        parts += [heading(results, settings), "\n".join([head, rule, *rows]), *_others(results)]
+    if lead := summary(report["results"]):
+        parts.append(lead)
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(all_results: Sequence[Results]) -> str:
+    """A sentence: the best peer of each shape, and the geometric mean of its time ratios; empty if nothing can be compared.
+
+    Peers that compute less exactly than float32 are left out.
+    """
+    best = {}
+    for results in all_results:
+        ratios = {
+            name: record["ratio_of_medians"]
+            for name, record in results["peers"].items()
+            if name != BASELINE and "ratio_of_medians" in record and record["tolerance"] <= 1e-3
+        }
+        if ratios:
+            best[results["name"]] = min(ratios.items(), key=lambda item: item[1])
+    if not best:
+        return ""
+    each = ", ".join(f"{name} {ratio:.2f} ({peer})" for name, (peer, ratio) in best.items())
+    mean = statistics.geometric_mean(ratio for _, ratio in best.values())
+    return f"Time ratio of the best peer: {each}; geometric mean {mean:.2f}."
+
+
+def plot(report: Record, path: Path) -> None:
+    """Draws a bar for each shape and peer, its height the time ratio, its line the middle half of the rounds."""
+    from matplotlib.figure import Figure
+
+    all_results = report["results"]
+    names = list(dict.fromkeys(name for results in all_results for name in results["peers"] if name != BASELINE))
+    figure = Figure(figsize=(max(6.4, 1.2 + 0.35 * len(names) * len(all_results)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / max(1, len(names))
+    for i, name in enumerate(names):
+        places, ratios, spread = [], [], []
+        for place, results in enumerate(all_results):
+            record = results["peers"].get(name, {})
+            if "ratio_of_medians" in record:
+                low, _, high = record["ratio_quartiles"]
+                ratio = record["ratio_of_medians"]
+                places.append(place + (i - (len(names) - 1) / 2) * width)
+                ratios.append(ratio)
+                spread.append((max(0, ratio - low), max(0, high - ratio)))
+        bars = axes.bar(places, ratios, width, label=name, yerr=list(zip(*spread, strict=True)), ecolor="0.3")
+        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_xticks(range(len(all_results)), [results["name"] for results in all_results])
+    axes.set_ylabel(f"time, {BASELINE} = 1")
+    axes.margins(y=0.12)
+    axes.legend(fontsize=8, frameon=False, ncols=len(names))
+    machine, settings = report["machine"], report["settings"]
+    what = "a training step" if settings["kind"] == "train" else "a greedy search"
+    axes.set_title(
+        f"Time of {what} against {BASELINE}'s, float32, {settings['threads']} threads\n"
+        f"{machine['cpu']} ({machine['llvm_cpu']}), medians of {settings['rounds']} rounds, {machine['date'][:10]}",
+        fontsize=9,
+    )
+    figure.savefig(path, dpi=150)
