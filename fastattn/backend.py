@@ -8,6 +8,7 @@ FASTATTN_NUM_THREADS likewise sets the number of threads, which may exceed the n
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -16,6 +17,8 @@ BACKENDS = ("compiled", "reference")
 
 _backend: str | None = None
 _num_threads: int | None = None
+_compiled: ModuleType | None = None  # only when it is imported whole, which takes a while
+_import_lock = threading.RLock()
 
 
 def _checked_backend(name: object, source: str) -> str:
@@ -90,20 +93,24 @@ def set_num_threads(n: int) -> None:
 
 def _compiled_kernels() -> ModuleType:
     """The compiled set. Its first import starts Numba, which takes the largest number of threads that it may ever use."""
-    if "numba" in sys.modules or "NUMBA_NUM_THREADS" in os.environ:
-        return importlib.import_module("fastattn_kernels.compiled")
-    os.environ["NUMBA_NUM_THREADS"] = str(max(get_num_threads(), _available_cores()))
-    try:
-        return importlib.import_module("fastattn_kernels.compiled")
-    finally:
-        del os.environ["NUMBA_NUM_THREADS"]
+    global _compiled
+    with _import_lock:  # several threads may be the first
+        chosen = _compiled is not None or "numba" in sys.modules or "NUMBA_NUM_THREADS" in os.environ
+        if not chosen:
+            os.environ["NUMBA_NUM_THREADS"] = str(max(get_num_threads(), _available_cores()))
+        try:
+            _compiled = importlib.import_module("fastattn_kernels.compiled")
+        finally:
+            if not chosen:
+                del os.environ["NUMBA_NUM_THREADS"]
+        return _compiled
 
 
 def kernels() -> ModuleType:
     """The kernel set in use, with the number of threads in force: what layers and optimizers call."""
     if get_backend() == "reference":
         return importlib.import_module("fastattn_kernels.reference")
-    compiled = sys.modules.get("fastattn_kernels.compiled") or _compiled_kernels()
+    compiled = _compiled or _compiled_kernels()
     compiled.set_num_threads(get_num_threads())
     return compiled
 

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastattn.data.vocabulary import SPECIAL
     from fastattn.training import load
 
-    formats = FigureCanvasBase.get_supported_filetypes()
+    formats = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}  # which needs LaTeX
     ending = Path(arguments.out).suffix.lower().removeprefix(".")
     if ending not in formats:
         raise UserError(f"{arguments.out}: no such picture format; expected one of .{', .'.join(sorted(formats))}")
@@ -69,8 +69,9 @@ def picture(source: list[str], answer: list[str], weights: "np.ndarray", ending:
     image = axes.imshow(weights, cmap="Greys", vmin=0, aspect="auto")
     figure.colorbar(image, label="attention")
     for axis, symbols, name in ((axes.xaxis, source, "source"), (axes.yaxis, answer, "answer")):
-        # A space would be seen as no symbol at all; and a dollar sign is text, not a formula.
-        labels = ["␣" if symbol == " " else symbol for symbol in symbols]
+        # A space would be seen as no symbol at all; and a dollar sign is text, not a formula. What of an argument is not
+        # UTF-8 comes as surrogates, which cannot be drawn.
+        labels = ["␣" if symbol == " " else symbol.encode(errors="replace").decode() for symbol in symbols]
         axis.set_ticks(range(len(symbols)), labels, parse_math=False)
         axis.set_label_text(name)
     if max(map(len, source)) > 1:

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from .common import choose_computing
+from .common import UserError, choose_computing
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,12 +24,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> None:
     """Prints the counts and the rates."""
     from fastattn.data import read_pairs
-    from fastattn.training import load, score
+    from fastattn.training import SourceError, load, score
 
     choose_computing()
     pairs = read_pairs(arguments.pairs)
     translator = load(arguments.folder)
-    answers = translator.translate([source for source, _ in pairs])
+    try:
+        answers = translator.translate([source for source, _ in pairs])
+    except SourceError as error:
+        raise UserError(f"{arguments.pairs}:{error.index + 1}: {error}") from error
     tokenize = translator.target_vocabulary.tokenize
     result = score([tokenize(answer) for answer in answers], [tokenize(target) for _, target in pairs])
     if arguments.json:

@@ -46,8 +46,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        # Answers are UTF-8, as the pairs are, whatever the locale says.
-        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+        # Answers are UTF-8, as the pairs are, whatever the locale says. The name of a file may be any bytes: as it was given.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
         chosen.run(chosen)
         sys.stdout.flush()
         return 0

@@ -1,6 +1,7 @@
 """`fastattn train`: a model from a file of pairs, or from the built-in corpus of dates."""
 
 import argparse
+import os
 import shlex
 import tempfile
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
     x, source_lengths, t, target_lengths = _encode(corpus.train, translator)
     held_out = _encode(corpus.valid, translator) if corpus.valid else None
     settings = {
-        "corpus": corpus.name,
+        "corpus": os.fsencode(corpus.name).decode(errors="replace"),  # the name of a file may be any bytes; JSON's text not
         "train_pairs": len(corpus.train),
         "valid_pairs": len(corpus.valid),
         "epochs": arguments.epochs,
@@ -209,7 +210,8 @@ def run(arguments: argparse.Namespace) -> None:
         count = round(exact_match * len(corpus.valid))
         print(f"held-out exact match {exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
     example = (corpus.valid or corpus.train)[0][0]
-    print(f"try it: {shlex.join(['fastattn', 'translate', str(folder), example])}")
+    dashes = ["--"] if example.startswith("-") else []
+    print(f"try it: {shlex.join(['fastattn', 'translate', str(folder), *dashes, example])}")
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
@@ -301,7 +303,8 @@ def _announce(arguments: argparse.Namespace, corpus: Corpus, translator: "Transl
     print(f"model      embedding {arguments.embedding}, hidden {arguments.hidden}: {size:,} weights")
     print(
         f"training   epochs {arguments.epochs}, batch size {arguments.batch_size}, learning rate "
-        f"{arguments.learning_rate:g} (Adam, {arguments.schedule}), gradient norm up to {arguments.max_grad:g}, seed {arguments.seed}"
+        f"{arguments.learning_rate:g} (Adam, {arguments.schedule}), gradient norm up to {arguments.max_grad:g}, "
+        f"seed {arguments.seed}"
     )
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
     print(f"writing    {arguments.out}", flush=True)

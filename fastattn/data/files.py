@@ -30,6 +30,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, final)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename, error.filename2 = os.fspath(path), None  # the name that the caller knows
         raise

@@ -30,6 +30,10 @@ class Layer:
                 )
         return self.params
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which are of the layer, not of what it keeps for a backward: that can be large."""
+        return {**self.__dict__, "_kept": None}
+
     def _keep(self, *kept: Any) -> None:
         """Keep, for backward, what forward knows. The first is the kernel set: its caches fit only its own backward."""
         self._kept = kept

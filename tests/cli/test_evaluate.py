@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fastattn.training import Translator
+from fastattn.training import Translator, translator
 
 
 @pytest.fixture
@@ -58,6 +58,14 @@ def test_bad_pairs(trained, tmp_path, fastattn_command):
     assert (code, out) == (1, "")
     assert err.startswith(f"fastattn: {tmp_path / 'pairs.tsv'}:2: no tab")
     assert err.count("\n") == 1
+
+
+def test_a_source_that_is_too_long(trained, tmp_path, fastattn_command, monkeypatch):
+    monkeypatch.setattr(translator, "MAX_SOURCE_TOKENS", 5)
+    (tmp_path / "pairs.tsv").write_text("a\tb\nabcabc\tb\n")
+    code, out, err = fastattn_command("evaluate", trained / "model", tmp_path / "pairs.tsv")
+    assert (code, out) == (1, "")
+    assert err == f"fastattn: {tmp_path / 'pairs.tsv'}:2: the source has 6 tokens; expected 1 to 5\n"
 
 
 def test_words_are_compared_as_words(tmp_path, fastattn_command):

@@ -1,6 +1,8 @@
 """The command as a whole, and its two small sub-commands: `dates` and `info`."""
 
 import importlib.metadata
+import json
+import os
 import subprocess
 import sys
 
@@ -117,8 +119,19 @@ def test_dates_that_cannot_be(tmp_path, fastattn_command, options, code):
 def test_dates_where_no_file_can_be(tmp_path, fastattn_command):
     code, _, err = fastattn_command("dates", "--out", tmp_path / "no" / "d.tsv", "--size", 3)
     assert code == 1
-    assert err.startswith("fastattn: ")
-    assert err.endswith("No such file or directory\n")
+    assert err == f"fastattn: {tmp_path / 'no' / 'd.tsv'}: No such file or directory\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file's name cannot be any bytes")
+def test_a_file_whose_name_is_not_utf8(tmp_path, module):
+    name = os.fsdecode(b"\xff.tsv")
+    done = module("dates", "--out", name, "--size", 20, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"20 pairs written to \xff.tsv\n", b"")
+    done = module("train", name, "--out", "m", "--epochs", 1, "--hidden", 3, "--embedding", 2, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    config = json.loads((tmp_path / "m" / "config.json").read_bytes())
+    assert config["training"]["corpus"] == "\ufffd.tsv"
+    assert module("translate", "m", "1", cwd=tmp_path).returncode == 0
 
 
 def facts(out):

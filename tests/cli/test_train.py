@@ -74,6 +74,15 @@ def test_the_last_line_is_a_command_that_works(trained, module):
     assert done.stdout.count(b"\n") == 1
 
 
+def test_the_last_line_works_with_a_source_that_looks_like_an_option(tmp_path, fastattn_command):
+    (tmp_path / "pairs.tsv").write_text("-v\tx\n")
+    options = ["--valid-fraction", 0, "--epochs", 1, "--hidden", 3, "--embedding", 2]
+    code, out, _ = fastattn_command("train", tmp_path / "pairs.tsv", "--out", tmp_path / "m", *options)
+    assert code == 0
+    code, out, err = fastattn_command(*out.splitlines()[-1].split()[3:])
+    assert (code, out.count("\n"), err) == (0, 1, "")
+
+
 def test_every_flag_arrives(pairs, tmp_path, fastattn_command):
     words = tmp_path / "words.tsv"
     words.write_text("one two\tx y\nthree\tz\n")

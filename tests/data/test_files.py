@@ -42,8 +42,9 @@ def test_text_that_is_not_unicode_touches_nothing(tmp_path):
 
 
 def test_a_missing_folder_and_a_folder_as_the_name_are_errors(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         atomic_write(tmp_path / "missing" / "out", b"")
+    assert caught.value.filename == str(tmp_path / "missing" / "out")  # not that of the temporary file
     with pytest.raises(OSError):
         atomic_write(tmp_path, b"")
     assert os.listdir(tmp_path) == []

@@ -1,5 +1,8 @@
 """The whole model: its gradients, its padding, its dropout, and its two kernel sets."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from helpers import check_gradients, skip_without_compiled_kernels
@@ -261,3 +264,23 @@ def test_the_decoder_starts_from_the_encoders_last_real_state(backend, x, t, len
     attention = fastattn.Attention()
     attention(hs_enc, hs, source_lengths=lengths.get("source_lengths"))
     np.testing.assert_allclose(model.attention_weight[0], attention.attention_weight[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_can_be_copied_at_any_time(backend, rng, copied):
+    """To keep the best one of a training, or to hand one to another process; between a forward and its backward too."""
+    model = fastattn.AttentionSeq2seq(13, 5, 7, seed=1)
+    x, t = rng.integers(0, 13, (3, 4)), rng.integers(0, 13, (3, 5))
+    loss = model.forward(x, t)
+    other = copied(model)
+    with pytest.raises(RuntimeError, match="before"):
+        other.backward()
+    model.backward()
+    assert other.forward(x, t) == loss
+    other.backward()
+    for param, grad, same_param, same_grad in zip(other.params, other.grads, model.params, model.grads, strict=True):
+        assert np.array_equal(param, same_param)
+        assert np.array_equal(grad, same_grad)
+        assert not np.shares_memory(param, same_param)
+    other.params[0][...] = 0  # the layer's own array, in the copy as well
+    assert not other.encoder.embedding.params[0].any()

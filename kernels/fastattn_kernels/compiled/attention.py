@@ -1,7 +1,7 @@
 """Dot-product attention, in parts and as a whole; the mathematics stands in ``reference/attention.py``.
 
 A sample's scores are dot products of rows that are contiguous, and its contexts a product with the rows of hs as they stand:
-nothing is packed or transposed. Padding is left out by each sample's own lengths.
+nothing is packed or transposed unless many target steps share it. Padding is left out by each sample's own lengths.
 """
 
 import numpy as np
@@ -10,9 +10,11 @@ from .engine.buffers import empty
 from .engine.cpu import MAX_ROWS
 from .engine.jit import kernel, num_shares, shared
 from .engine.padding import all_lengths
-from .engine.product import dots, fill_row_addresses, panel_width, product, scratch, tile_count
+from .engine.product import dots, fill_row_addresses, matmul, panel_width, product, scratch, tile_count
 from .engine.vector import FROM_C, FROM_ZEROS
 from .softmax import softmax_backward_row, softmax_row
+
+_ROWS_TO_PACK = 32
 
 
 @shared
@@ -151,6 +153,23 @@ def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c
                     c[c_start + (first + r) * H + column + j] = tile[r * group + j]
 
 
+@kernel
+def _scores(rows, columns, H, a, a_start, b, b_start, c, c_start, c_step, packed, tile):
+    """c[r, j] = the dot product of row r of a with row j of b; the rows of a and b are H numbers, those of c c_step apart.
+
+    From some rows of a on it pays to pack b transposed, into ``packed``, and to run at the speed of a matrix product.
+    """
+    if rows < _ROWS_TO_PACK:
+        dots(rows, columns, H, a, a_start, H, b, b_start, H, c, c_start, c_step, tile)
+        return
+    c_rows = np.empty(rows, np.int64)
+    fill_row_addresses(c, c_start, c_step, c_rows)
+    matmul(
+        0, 1, rows, columns, H, a, a_start, np.arange(rows) * H, 1, b, b_start, np.arange(H), H,
+        c_rows, 0, tile[:0], packed, tile,
+    )  # fmt: skip
+
+
 @shared
 def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edges, tiles):
     N, T1, H = hs_enc.shape
@@ -165,9 +184,9 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
     a_rows, c_rows = np.arange(T2) * T1, np.empty(T2, np.int64)
     for n in range(share * N // shares, (share + 1) * N // shares):
         real1, real2 = lengths_enc[n], lengths_dec[n]
-        dots(real2, real1, H, dec, n * T2 * H, H, enc, n * T1 * H, H, weights, n * T2 * T1, T1, tile)
+        _scores(real2, real1, H, dec, n * T2 * H, enc, n * T1 * H, weights, n * T2 * T1, T1, edge, tile)
         for t in range(real2):
-            softmax_row(a[n, t, :real1], a[n, t, :real1])
+            softmax_row(a[n, t, :real1])
             a[n, t, real1:] = 0
         a[n, real2:] = 0
         if real1 > 0:
@@ -224,10 +243,9 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
             dhs_enc[n] = 0
             dhs_dec[n] = 0
             continue
-        dots(real2, real1, H, dc, at2, H, enc, at1, H, ds_n, 0, T1, tile)  # da
+        _scores(real2, real1, H, dc, at2, enc, at1, ds_n, 0, T1, edge, tile)  # da
         for t in range(real2):
-            ds_t = ds_n[t * T1 : t * T1 + real1]
-            softmax_backward_row(ds_t, a[n, t, :real1], ds_t)
+            softmax_backward_row(ds_n[t * T1 : t * T1 + real1], a[n, t, :real1])
         _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, real1, ddec, at2, c_rows, False, edge, tile)
         _add_weighted_rows(real1, weights, at_a, columns, T1, dc, at2, H, real2, denc, at1, c_rows, False, edge, tile)
         _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, real2, denc, at1, c_rows, True, edge, tile)

@@ -25,39 +25,44 @@ def dot(x, y):
 
 
 @reduction
-def exponentials(x, shift, y):
-    """y = exp(x - shift); returns the sum."""
+def _exponentials(x, shift):
+    """x = exp(x - shift) in place; returns the sum."""
     for i in range(x.size):
-        y[i] = exp(x[i] - shift)
-    total = y.dtype.type(0)
+        x[i] = exp(x[i] - shift)
+    total = x.dtype.type(0)
     for i in range(x.size):
-        total += y[i]
+        total += x[i]
     return total
 
 
+# The rows are worked on in place: loops that read one row and write another that may be the same would not vectorise.
+
+
 @kernel
-def softmax_row(x, y):
-    """The softmax of the row x into the row y. x and y may be the same, and may be empty."""
+def softmax_row(x):
+    """The softmax of a row, in place. The row may be empty."""
     if x.size == 0:
         return
-    total = exponentials(x, highest(x), y)
-    for i in range(y.size):
-        y[i] = y[i] / total
+    total = _exponentials(x, highest(x))
+    for i in range(x.size):
+        x[i] = x[i] / total
 
 
 @kernel
-def softmax_backward_row(dy, y, dx):
-    """dx = y (dy - dot(dy, y)). dy and dx may be the same."""
-    inner = dot(dy, y)
+def softmax_backward_row(d, y):
+    """d, the gradient of a row y that is a softmax, becomes that of its argument: y (d - dot(d, y))."""
+    inner = dot(d, y)
     for i in range(y.size):
-        dx[i] = y[i] * (dy[i] - inner)
+        d[i] = y[i] * (d[i] - inner)
 
 
 @shared
 def _forward(share, shares, x, lengths, y):
     N = lengths.size
     for n in range(share * N // shares, (share + 1) * N // shares):
-        softmax_row(x[n, : lengths[n]], y[n, : lengths[n]])
+        row = y[n, : lengths[n]]
+        row[:] = x[n, : lengths[n]]
+        softmax_row(row)
         y[n, lengths[n] :] = 0
 
 
@@ -66,7 +71,8 @@ def _backward(share, shares, dy, y, lengths, dx):
     N = lengths.size
     for n in range(share * N // shares, (share + 1) * N // shares):
         real = lengths[n]
-        softmax_backward_row(dy[n, :real], y[n, :real], dx[n, :real])
+        dx[n, :real] = dy[n, :real]
+        softmax_backward_row(dx[n, :real], y[n, :real])
         dx[n, real:] = 0
 
 
