@@ -98,6 +98,16 @@ def softmax_cross_entropy(kernels, draw, N, T, D, H, V, lengths):
     return [np.float64(loss), kernels.softmax_cross_entropy_backward(0.7, cache)]
 
 
+def greedy_search(kernels, draw, N, T, D, H, V, lengths):
+    hs_enc, h0, W, b, b_out = draw(N, T, H), draw(N, H), draw(V, D), draw(4 * H), draw(V)
+    Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
+    W_out = draw(2 * H, V) / np.sqrt(2 * H).astype(draw.dtype)
+    model = (hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths)
+    ids, weights = kernels.greedy_search(*model, V - 1, 7, None)
+    end_id = int(ids[0, min(2, ids.shape[1] - 1)])  # ends the first sample early, and others where they say it
+    return [ids, weights, *kernels.greedy_search(*model, V - 1, 7, end_id)]
+
+
 def dropout(kernels, draw, N, T, D, H, V, lengths):
     return [kernels.dropout(draw(N, T, D), 0.3, 12345678901234567890)]
 
@@ -137,6 +147,7 @@ CASES = {
         softmax_cross_entropy,
         ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
     ),
+    "greedy_search": (greedy_search, ["greedy_search"]),
     "dropout": (dropout, ["dropout"]),
     "norm": (norm, ["squared_norm", "scale"]),
     "sgd": (_optimizer("sgd_update", 0, 0.1), ["sgd_update"]),

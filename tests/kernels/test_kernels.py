@@ -74,7 +74,7 @@ def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded):
             np.testing.assert_array_equal(one, many)
 
 
-PADDED_INPUTS = ["embedding", "lstm", "softmax", "attention_score", "weighted_sum", "attention", "affine",
+PADDED_INPUTS = ["embedding", "lstm", "greedy_search", "softmax", "attention_score", "weighted_sum", "attention", "affine",
                  "target_probability", "cross_entropy", "softmax_cross_entropy"]  # fmt: skip
 
 

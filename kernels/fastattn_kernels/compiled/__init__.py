@@ -24,6 +24,7 @@ from .engine.jit import set_num_threads as set_num_threads
 from .lstm import lstm_backward, lstm_forward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, rmsprop_update, sgd_update
+from .search import greedy_search
 from .softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "dropout",
     "embedding_backward",
     "embedding_forward",
+    "greedy_search",
     "lstm_backward",
     "lstm_forward",
     "momentum_update",

@@ -53,7 +53,7 @@ def _sample_rows(order, starts, T):
 
 
 @kernel
-def _multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows):
+def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows):
     """c = a times packed weights (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
 
     Row r of a is at a_start + a_rows[r]; row r of c is at c_start numbers beyond the address c_rows[r], and is written up to
@@ -73,7 +73,7 @@ def _multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start
 
 
 @shared
-def _pack_forward(share, shares, Wx, Wh, b, weights):
+def pack_forward(share, shares, Wx, Wh, b, weights):
     """[Wx; Wh; b] into panels, every row of all panels by one share."""
     D, H = Wx.shape[0], Wh.shape[0]
     K = D + H + 1
@@ -90,7 +90,7 @@ def _pack_forward(share, shares, Wx, Wh, b, weights):
 
 
 @kernel
-def _forward_row(H, gates, z, cs, c_prev, c, h):
+def forward_row(H, gates, z, cs, c_prev, c, h):
     """One row of one step: z becomes the gates in their place; c, and h. z, c_prev and c are places in flat arrays."""
     # Short loops, each over few rows: one loop over all of them would need too many checks for overlap to vectorise.
     f, g, i, o = gates[z : z + H], gates[z + H : z + 2 * H], gates[z + 2 * H : z + 3 * H], gates[z + 3 * H : z + 4 * H]
@@ -132,13 +132,13 @@ def _forward(share, shares, order, starts, xs, h0, c0, weights, inputs, input_st
             row = start * input_step + input_rows[i]
             inputs[row : row + D] = xs[order[share + i * shares], t]
             inputs[row + K - 1] = 1
-        _multiply_rows(rows, inputs, start * input_step, input_rows, K, weights, 4 * H, gates, start * gate_step, gate_rows)
+        multiply_rows(rows, inputs, start * input_step, input_rows, K, weights, 4 * H, gates, start * gate_step, gate_rows)
         for i in range(rows):
             r = share + i * shares
             n = order[r]
             c, c_prev = (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
             h = hs[n, t]
-            _forward_row(H, gates, (start + r) * gate_step, cs, c_prev, c, h)
+            forward_row(H, gates, (start + r) * gate_step, cs, c_prev, c, h)
             if r < running_next:
                 h_next = (after + r) * input_step + D
                 inputs[h_next : h_next + H] = h
@@ -162,7 +162,7 @@ def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
     weights = empty(panel_numbers(K, 4 * H, dtype), dtype)
     inputs, gates, cs = empty(R * input_step, dtype), empty(R * gate_step, dtype), empty((N + R) * H, dtype)
     hs, h_last, c_last = empty((N, T, H), dtype), empty((N, H), dtype), empty((N, H), dtype)
-    _pack_forward(Wx, Wh, b, weights, work=4 * weights.size)
+    pack_forward(Wx, Wh, b, weights, work=4 * weights.size)
     _forward(
         order, starts, xs, h0, c0, weights, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last, work=8 * R * K * H
     )
@@ -225,7 +225,7 @@ def _backward(
             c, c_prev = (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
             dh_r = dh[r * dh_step : r * dh_step + H]
             _backward_row(H, dhs[order[r], t], dh_r, dc[r], gates, (start + r) * gate_step, cs, c, c_prev, dz)
-        _multiply_rows(rows, dz, start * gate_step, gate_rows, 4 * H, weights, H, dh, 0, dh_rows)
+        multiply_rows(rows, dz, start * gate_step, gate_rows, 4 * H, weights, H, dh, 0, dh_rows)
     for i in range(mine):
         r = share + i * shares
         dh0[order[r]] = dh[r * dh_step : r * dh_step + H]
