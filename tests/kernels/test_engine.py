@@ -19,7 +19,7 @@ def run_python(code, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
     )
     assert process.returncode == 0, process.stderr
     return process.stdout
