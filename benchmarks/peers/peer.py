@@ -1,7 +1,7 @@
 """What a peer is given, and what it must do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +13,8 @@ from benchmarks.shapes import Shape
 # scale its gradients at every step: some of them do it always, others only where they must.
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 MAX_NORM = 1e-3
+
+Outcome = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Task:
 class Peer(ABC):
     """The model in one library, built from a task, ready for its first step.
 
-    Whatever a method has begun is done when it returns: none may leave work to other threads.
+    The work of `train` and `generate` is timed, and must be done when they return: none may be left to other threads.
+    What they return is a function that tells the outcome, and is called when the clock has been stopped.
     """
 
     # How far a loss or a gradient norm may be from the reference, relative to it.
@@ -44,9 +47,9 @@ class Peer(ABC):
     def __init__(self, task: Task) -> None: ...
 
     @abstractmethod
-    def train(self, steps: int) -> Any:
-        """That many training steps -> [loss, gradient norm before the clipping] of the last of them."""
+    def train(self, steps: int) -> Outcome:
+        """That many training steps; the outcome is [loss, gradient norm before the clipping] of the last of them."""
 
-    def generate(self, times: int) -> Any:
-        """That many times the same greedy search of T2 - 1 tokens after START_ID -> the ids, a list for each sample."""
+    def generate(self, times: int) -> Outcome:
+        """That many times the same greedy search of T2 - 1 tokens after START_ID; the outcome is a list of ids a sample."""
         raise NotImplementedError(f"{type(self).__name__} has no generate")

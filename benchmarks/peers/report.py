@@ -116,7 +116,7 @@ def summary(all_results: Sequence[Results]) -> str:
 
 
 def plot(report: Record, path: Path) -> None:
-    """Draws a bar for each shape and peer, its height the time ratio, its line the middle half of the rounds."""
+    """Draws a bar for each shape and peer: the time ratio, with a line for the middle half of the rounds' own ratios."""
     from matplotlib.figure import Figure
 
     all_results = report["results"]
@@ -125,17 +125,13 @@ def plot(report: Record, path: Path) -> None:
     axes = figure.subplots()
     width = 0.8 / max(1, len(names))
     for i, name in enumerate(names):
-        places, ratios, spread = [], [], []
-        for place, results in enumerate(all_results):
-            record = results["peers"].get(name, {})
-            if "ratio_of_medians" in record:
-                low, _, high = record["ratio_quartiles"]
-                ratio = record["ratio_of_medians"]
-                places.append(place + (i - (len(names) - 1) / 2) * width)
-                ratios.append(ratio)
-                spread.append((max(0, ratio - low), max(0, high - ratio)))
-        bars = axes.bar(places, ratios, width, label=name, yerr=list(zip(*spread, strict=True)), ecolor="0.3")
-        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+        records = [results["peers"].get(name, {}) for results in all_results]
+        measured = [(place, record) for place, record in enumerate(records) if "ratio_of_medians" in record]
+        places = [place + (i - (len(names) - 1) / 2) * width for place, _ in measured]
+        bars = axes.bar(places, [record["ratio_of_medians"] for _, record in measured], width, label=name)
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
+        quartiles = [record["ratio_quartiles"] for _, record in measured]
+        axes.vlines(places, [low for low, _, _ in quartiles], [high for _, _, high in quartiles], color="0.3")
     axes.axhline(1, color="black", linewidth=1)
     axes.set_xticks(range(len(all_results)), [results["name"] for results in all_results])
     axes.set_ylabel(f"time, {BASELINE} = 1")

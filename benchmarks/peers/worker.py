@@ -43,13 +43,13 @@ class Service:
     def work(self, count: int) -> dict[str, Any]:
         """``count`` steps, and how long they took."""
         start, cpu_start = time.perf_counter(), time.process_time()
-        result = self.method(count)
-        return {
+        outcome = self.method(count)
+        answer = {
             "seconds": time.perf_counter() - start,
             "cpu_seconds": time.process_time() - cpu_start,
             "idle_cpu_seconds": cpu_start - self.idle_since,
-            "result": result,
         }
+        return answer | {"result": outcome()}
 
     def memory(self) -> dict[str, Any]:
         """The most memory that this process has had resident, None where the system does not say."""
