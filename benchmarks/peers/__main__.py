@@ -110,7 +110,7 @@ def _measure_all(command: argparse.ArgumentParser, chosen: argparse.Namespace) -
         command.error(str(error))
     shapes = shapes or NAMED
     if kind == "generate":
-        shapes = {f"{name}, N = {N}": replace(shape, N=N) for name, shape in shapes.items() for N in GENERATE_BATCHES}
+        shapes = {f"{name} N={N}": replace(shape, N=N) for name, shape in shapes.items() for N in GENERATE_BATCHES}
     settings = {"kind": kind, "threads": threads, "cores": cores, "rounds": chosen.rounds, "cold": chosen.cold}
     made: dict[str, Any] = {"machine": machine.facts(), "settings": settings, "results": [], "failed": {}}
     peers = {name: PEERS.get(name, name) for name in names}
