@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,18 @@ def test_searches():
     assert done.returncode == 0, done.stdout + done.stderr
     for name in names:
         assert len(re.findall(rf"^{name} ", done.stdout, re.MULTILINE)) == 2  # N = 1 and N = 128
+
+
+@pytest.mark.slow
+def test_torch_compile_compiles_something(tmp_path, monkeypatch):
+    """It runs what it cannot compile as it is, and does not say so."""
+    pytest.importorskip("torch")
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        pytest.skip("there is no C++ compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    done = subprocess.run(**command("--shape", SHAPE, "--rounds", 1, "--peers", "torch-compile"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert any(tmp_path.rglob("*.so"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
