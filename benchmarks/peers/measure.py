@@ -96,6 +96,8 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
                     with one.dropping_out(say):
                         one.take_turn()
             say(f"{job.name}: round {turn + 1} of {job.rounds}")
+        if not peak.is_running:
+            raise PeerFailed(f"{peak.name}: {peak.record['reason']}")
         for peer in entrants:
             if peer.is_running:
                 with peer.dropping_out(say):
@@ -217,6 +219,8 @@ def _check_numbers(results: list[list[float]], expected: list[list[float]], tole
 
 
 def _check_ids(ids: list[list[int]], expected: list[list[int]]) -> None:
+    if np.shape(ids) != np.shape(expected):
+        raise _Refused(f"its ids have shape {np.shape(ids)}; expected {np.shape(expected)}")
     positions = np.argwhere(np.array(ids) != expected)
     if len(positions):
         n, step = positions[0]
