@@ -54,6 +54,93 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), right(product()))
     assert run_python(code).split() == ["0", "True"]
 
 
+FORKED = """
+import os, signal
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # a child that waits for ever is a failure too
+    os._exit(0 if right(product()) else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_computes_though_a_thread_of_its_parent_held_the_memory():
+    code = (
+        PRODUCT
+        + """
+from fastattn_kernels.compiled.engine import buffers
+product()
+buffers._lock.acquire()
+"""
+        + FORKED
+    )
+    assert run_python(code).strip() == "0"
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_a_child_computes_though_only_other_code_of_its_parent_ran_in_parallel(layer):
+    code = (
+        PRODUCT
+        + """
+import numba
+@numba.njit(parallel=True)
+def ones(n):
+    out = np.zeros(n)
+    for i in numba.prange(n):
+        out[i] = 1
+    return out
+ones(1000)
+"""
+        + FORKED
+    )
+    assert run_python(code, NUMBA_THREADING_LAYER=layer).strip() == "0"
+
+
+def test_the_number_of_threads_may_change_while_a_kernel_runs():
+    code = (
+        PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
+        + """
+import threading
+stop = threading.Event()
+def change():
+    while not stop.is_set():
+        for n in (1, 7, 2, 30):
+            compiled.set_num_threads(n)
+changing = threading.Thread(target=change)
+changing.start()
+wrong = sum(not right(product()) for _ in range(3000))
+stop.set()
+changing.join()
+print(wrong)
+"""
+    )
+    assert run_python(code).strip() == "0"
+
+
+def test_the_users_own_number_of_threads_is_left_as_it_was():
+    code = PRODUCT + "import numba; numba.set_num_threads(1); product(); print(numba.get_num_threads())"
+    assert run_python(code).strip() == "1"
+
+
+def test_every_kernel_has_files_of_its_own_in_the_cache():
+    from fastattn_kernels.compiled import affine, lstm, norm, optimizer
+
+    modules = (affine, lstm, norm, optimizer)
+    kernels = [k for module in modules for k in vars(module).values() if isinstance(k, jit.shared)]
+    names = {kernel._frame._cache._cache_file._index_name for kernel in kernels}
+    assert len(names) == len(set(kernels)) > 10
+
+
+def test_without_the_compiler_one_sentence_says_so():
+    code = """
+try:
+    import fastattn_kernels.compiled
+except RuntimeError as error:
+    print(error)
+"""
+    assert "NUMBA_DISABLE_JIT" in run_python(code, NUMBA_DISABLE_JIT="1")
+
+
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_two_python_threads_may_launch_at_once(layer):
     code = (
@@ -133,6 +220,15 @@ def test_numbers_given_to_another_thread_stay_valid():
         buffers.empty((100, 100), np.float32).fill(2)
     assert all((view == 1).all() for view in seen)
     assert draw.dtype == np.float32
+
+
+def test_idle_memory_is_given_back_though_every_request_finds_a_block():
+    buffers.empty((1 << 21) + 5, np.float64)
+    size = buffers._size_class(((1 << 21) + 5) * 8 + 64)
+    assert buffers._blocks[size]
+    for _ in range(3 * buffers._KEEP):
+        buffers.empty((64, 64), np.float32)
+    assert not buffers._blocks[size]
 
 
 def test_blocks_are_used_again_and_aligned():

@@ -23,7 +23,8 @@ def affine_forward(x, W, b, lengths):
     rows = real_rows(lengths, N, T)
     out = zeros_at_padding(empty((N, T, V), x.dtype), lengths)
     out_rows = row_addresses(out.reshape(N * T, V), rows)
-    _forward(x.reshape(x.size), rows * K, W, b, out_rows, *scratch(x.dtype), work=2 * rows.size * K * V)
+    panels, tiles = scratch(x.dtype)
+    _forward(x.reshape(x.size), rows * K, W, b, out_rows, panels, tiles, shares=len(tiles), work=2 * rows.size * K * V)
     return out
 
 
@@ -68,10 +69,11 @@ def affine_backward(dout, x, W, dW, db, lengths):
     rows = real_rows(lengths, N, T)
     step = odd_step(K, dtype)
     compact = empty(rows.size * step, dtype)
+    panels, tiles = scratch(dtype)
     dx = zeros_at_padding(empty((N, T, K), dtype), lengths)
     _compact(x.reshape(N * T, K), rows, compact, step, work=2 * compact.size)
     _backward(
         dout.reshape(N * T, V), rows, W, compact, step, row_addresses(dx.reshape(N * T, K), rows), row_addresses(dW), db,
-        *scratch(dtype), work=4 * rows.size * K * V,
+        panels, tiles, shares=len(tiles), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx

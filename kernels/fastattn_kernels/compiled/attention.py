@@ -8,7 +8,7 @@ import numpy as np
 
 from .engine.buffers import empty
 from .engine.cpu import MAX_ROWS
-from .engine.jit import kernel, num_shares, shared
+from .engine.jit import kernel, shared
 from .engine.padding import all_lengths
 from .engine.product import dots, fill_row_addresses, matmul, panel_width, product, scratch, tile_count
 from .engine.vector import FROM_C, FROM_ZEROS
@@ -30,7 +30,7 @@ def attention_score_forward(hs, h, lengths):
     N, T, _ = hs.shape
     s = empty((N, T), hs.dtype)
     _, tiles = scratch(hs.dtype)
-    _score_forward(hs, h, all_lengths(lengths, N, T), s, tiles, work=2 * hs.size)
+    _score_forward(hs, h, all_lengths(lengths, N, T), s, tiles, shares=len(tiles), work=2 * hs.size)
     return s
 
 
@@ -99,7 +99,7 @@ def weighted_sum_backward(dc, hs, a, lengths):
     N, T, H = hs.shape
     dhs, da = empty((N, T, H), hs.dtype), empty((N, T), hs.dtype)
     _, tiles = scratch(hs.dtype)
-    _weighted_sum_backward(dc, hs, a, all_lengths(lengths, N, T), dhs, da, tiles, work=4 * hs.size)
+    _weighted_sum_backward(dc, hs, a, all_lengths(lengths, N, T), dhs, da, tiles, shares=len(tiles), work=4 * hs.size)
     return dhs, da
 
 
@@ -215,10 +215,11 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
 def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
     N, T1, H = hs_enc.shape
     T2 = hs_dec.shape[1]
+    panels, tiles = scratch(hs_enc.dtype)
     cs, a = empty((N, T2, H), hs_enc.dtype), empty((N, T2, T1), hs_enc.dtype)
     _forward(
-        hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, *scratch(hs_enc.dtype),
-        work=4 * N * T1 * T2 * H,
+        hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, panels, tiles,
+        shares=len(tiles), work=4 * N * T1 * T2 * H,
     )  # fmt: skip
     return cs, a
 
@@ -258,9 +259,10 @@ def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
     T2 = hs_dec.shape[1]
     dtype = hs_enc.dtype
     dhs_enc, dhs_dec = empty((N, T1, H), dtype), empty((N, T2, H), dtype)
-    ds = empty((num_shares(), T2 * T1), dtype)
+    panels, tiles = scratch(dtype)
+    ds = empty((len(tiles), T2 * T1), dtype)
     _backward(
         dcs, hs_enc, hs_dec, a, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), dhs_enc, dhs_dec, ds,
-        *scratch(dtype), work=8 * N * T1 * T2 * H,
+        panels, tiles, shares=len(tiles), work=8 * N * T1 * T2 * H,
     )  # fmt: skip
     return dhs_enc, dhs_dec

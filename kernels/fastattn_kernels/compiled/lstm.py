@@ -39,7 +39,7 @@ from .engine.vector import FROM_ZEROS
 def _running(lengths, N, T):
     """The order of the samples by falling length, and the first internal row of each step (T + 1 numbers)."""
     if lengths is None:
-        return np.arange(N), np.arange(T + 1) * N
+        return np.arange(N, dtype=np.int64), np.arange(T + 1, dtype=np.int64) * N
     counts = np.count_nonzero(lengths[:, None] > np.arange(T), axis=0)
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
 
@@ -268,5 +268,8 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
     dx_rows = row_addresses(dxs.reshape(N * T, D), _sample_rows(order, starts, T))
     dW_rows = np.concatenate((row_addresses(dWx), row_addresses(dWh), row_addresses(db[None])))
     dz_rows = np.arange(R) * gate_step
-    _products(H, inputs, input_step, dz, dz_rows, Wx, dW_rows, dx_rows, *scratch(dtype), work=16 * R * (D + H) * H)
+    panels, tiles = scratch(dtype)
+    _products(
+        H, inputs, input_step, dz, dz_rows, Wx, dW_rows, dx_rows, panels, tiles, shares=len(tiles), work=16 * R * (D + H) * H
+    )
     return dxs, dh0, dc0

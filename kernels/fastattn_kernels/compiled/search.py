@@ -41,6 +41,8 @@ def _context(hs, real, a, context):
 def _first_highest(scores):
     best = 0
     for v in range(scores.size):
+        if np.isnan(scores[v]):
+            return v  # as NumPy's argmax
         if scores[v] > scores[best]:
             best = v
     return best
@@ -109,11 +111,12 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     pack_forward(Wx, Wh, b, lstm_weights, work=4 * lstm_weights.size)
     _pack_output(W_out, b_out, output_weights, work=4 * output_weights.size)
     ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
+    _, tiles = scratch(dtype)
     attention = zeros((N, sample_size, T1), dtype)
     _search(
         hs_enc, all_lengths(lengths_enc, N, T1), h0, W, lstm_weights, output_weights, V, start_id,
         -1 if end_id is None else end_id, empty(N * input_step, dtype), input_step, empty(N * gate_step, dtype), gate_step,
         zeros(N * H, dtype), empty(N * output_step, dtype), output_step, empty(N * score_step, dtype), score_step,
-        ids, attention, scratch(dtype)[1], work=2 * N * sample_size * ((D + H) * 4 * H + 2 * H * V) if N > 1 else 0,
+        ids, attention, tiles, shares=len(tiles), work=2 * N * sample_size * ((D + H) * 4 * H + 2 * H * V) if N > 1 else 0,
     )  # fmt: skip
     return ids, attention

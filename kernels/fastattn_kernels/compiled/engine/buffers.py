@@ -46,15 +46,22 @@ def _free_block(size: int) -> _Block:
     """A block without views, an old one if there is one. The lock must be held."""
     global _requests
     _requests += 1
+    if _requests % _KEEP == 0:
+        for blocks in _blocks.values():
+            blocks[:] = [b for b in blocks if _requests - b.last < _KEEP or sys.getrefcount(b.memory) != _UNHELD]
     for block in _blocks.setdefault(size, []):
         if sys.getrefcount(block.memory) == _UNHELD:
             block.last = _requests
             return block
-    for blocks in _blocks.values():
-        blocks[:] = [b for b in blocks if _requests - b.last < _KEEP or sys.getrefcount(b.memory) != _UNHELD]
     block = _Block(size, _requests)
     _blocks[size].append(block)
     return block
+
+
+def renew_lock() -> None:
+    """For a child made by fork, whose parent may have held the lock in a thread that is not here."""
+    global _lock
+    _lock = threading.Lock()
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

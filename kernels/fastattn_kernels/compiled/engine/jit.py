@@ -18,10 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.np.ufunc.parallel
 from numba import config, njit, prange, types
 from numba.extending import overload
 
-from . import linking
+from . import buffers, linking
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+if config.DISABLE_JIT:
+    raise RuntimeError("the compiled kernels need Numba's compiler, which NUMBA_DISABLE_JIT switches off")
 
 # Work of fewer floating-point operations than this is done before a second thread has woken.
 _SERIAL_BELOW = 50_000
@@ -47,6 +57,27 @@ def _name(function: Any) -> str:
     return f"fastattn.{function.__module__}.{function.__qualname__}.{_stamp[:16]}"
 
 
+def _one_process_at_a_time(files: Any, folder: str) -> None:
+    """Lock a function's cache while it is read or written.
+
+    Numba does not: two processes that compile at once can enter one's index with the other's machine code in it.
+    """
+
+    def locked(access: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            try:
+                with open(os.path.join(folder, "fastattn.lock"), "ab") as lock:
+                    if fcntl is not None:
+                        fcntl.flock(lock, fcntl.LOCK_EX)
+                    return access(*arguments)
+            except OSError:
+                return None  # a full disk, say: what was compiled serves this process alone
+
+        return call
+
+    files.load, files.save = locked(files.load), locked(files.save)
+
+
 def _compiled(function: Any, **options: Any) -> Any:
     """Numba's compiler with the options that all kernels share: no GIL, division as in NumPy, a cache on disk."""
     dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
@@ -56,6 +87,7 @@ def _compiled(function: Any, **options: Any) -> Any:
         # that lacks it keeps Numba's stamp.
         if hasattr(dispatcher._cache, "_cache_file"):
             dispatcher._cache._cache_file._source_stamp = _stamp
+            _one_process_at_a_time(dispatcher._cache._cache_file, dispatcher._cache.cache_path)
     except RuntimeError:
         pass  # no folder to write in: compiled anew in every process
     return dispatcher
@@ -101,6 +133,7 @@ def separate(arguments: str) -> Any:
 class shared:
     """Compile ``function(share, shares, ...)``; calling the result with ``(...)`` runs all shares, on all threads.
 
+    ``shares``: how many rows the per-share scratch memory among the arguments has; without such memory, not given.
     ``work``, about how many floating-point operations the call is, keeps small work on one thread.
     """
 
@@ -110,6 +143,8 @@ class shared:
         def frame(shares: Any, arguments: Any) -> None:
             linking.launch(name, shares, arguments)
 
+        # The name of its files in the cache, which would otherwise be one for all kernels.
+        frame.__qualname__ = f"{function.__module__}.{function.__qualname__}"
         self._frame = _compiled(frame)
         self.__name__, self.__doc__ = function.__name__, function.__doc__
         compile_frame = self._frame.compile
@@ -123,17 +158,24 @@ class shared:
         # either way the body must be known to the linker first.
         self._frame.compile = compile_body_and_frame
 
-    def __call__(self, *arguments: Any, work: float = float("inf")) -> None:
-        shares = 1 if work < _SERIAL_BELOW else _threads
+    def __call__(self, *arguments: Any, shares: int | None = None, work: float = float("inf")) -> None:
+        # Another thread may set the number of threads at any moment: never more shares than there is memory for.
+        shares = 1 if work < _SERIAL_BELOW else shares or _threads
         with _lock:
             if _forked:
                 for share in range(shares):
                     self._body(share, shares, *arguments)
                 return
             _start_threads()
-            if shares > 1:
-                numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
-            self._frame(shares, arguments)
+            if shares == 1:
+                self._frame(shares, arguments)
+                return
+            before = numba.get_num_threads()
+            numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
+            try:
+                self._frame(shares, arguments)
+            finally:
+                numba.set_num_threads(before)  # the user's own parallel code keeps its number
 
 
 def _launch(shares: Any, entry: Any, arguments: Any) -> None:
@@ -168,7 +210,9 @@ def num_shares() -> int:
 def _after_fork_in_child() -> None:
     global _forked, _lock
     _lock = threading.RLock()  # the parent's may be held by a thread that is not here
-    _forked = _launched
+    buffers.renew_lock()
+    # The threads may also have been started by the user's own parallel code.
+    _forked = _forked or _launched or getattr(numba.np.ufunc.parallel, "_is_initialized", False)
 
 
 if hasattr(os, "register_at_fork"):

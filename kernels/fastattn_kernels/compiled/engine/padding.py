@@ -6,13 +6,13 @@ import numpy as np
 def real_rows(lengths, N, T):
     """The flat positions n T + t of the real steps (int64), sample by sample."""
     if lengths is None:
-        return np.arange(N * T)
-    return np.flatnonzero(np.arange(T) < lengths[:, None])
+        return np.arange(N * T, dtype=np.int64)
+    return np.flatnonzero(np.arange(T) < lengths[:, None]).astype(np.int64, copy=False)
 
 
 def all_lengths(lengths, N, T):
     """The lengths as an array (N,), T for each sample where there are none."""
-    return np.full(N, T) if lengths is None else lengths
+    return np.full(N, T, np.int64) if lengths is None else lengths
 
 
 def zeros_at_padding(array, lengths):
