@@ -84,12 +84,15 @@ class AttentionLayer(Layer):
 class Attention(Layer):
     """The contexts of all target states: every step of the target attends to the whole source.
 
+    With ``join=True`` each context has the target state beside it, as section 3.1 of the paper joins them: cs is
+    (N, T2, 2H).
     After ``forward``, ``attention_weight`` (T2, N, T1) holds the weights: ``attention_weight[t]`` (N, T1) has those of
     target step t.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, join: bool = False) -> None:
         super().__init__()
+        self.join = join
         self.attention_weight: Array | None = None
 
     def forward(
@@ -100,22 +103,22 @@ class Attention(Layer):
         source_lengths: ArrayLike | None = None,
         target_lengths: ArrayLike | None = None,
     ) -> Array:
-        """hs_enc (N, T1, H), hs_dec (N, T2, H) -> cs (N, T2, H), zeros at a target step that is padding."""
+        """hs_enc (N, T1, H), hs_dec (N, T2, H) -> cs (N, T2, H or 2H), zeros at a target step that is padding."""
         hs_enc = checks.floats("hs_enc", hs_enc, ("N", "T1", "H"))
         N, T1, H = hs_enc.shape
         hs_dec = checks.floats("hs_dec", hs_dec, (N, "T2", H), hs_enc.dtype)
         source_lengths = checks.lengths("source_lengths", source_lengths, N, T1)
         target_lengths = checks.lengths("target_lengths", target_lengths, N, hs_dec.shape[1])
         kernels = backend.kernels()
-        cs, a = kernels.attention_forward(hs_enc, hs_dec, source_lengths, target_lengths)
+        cs, a = kernels.attention_forward(hs_enc, hs_dec, source_lengths, target_lengths, self.join)
         self.attention_weight = a.transpose(1, 0, 2)
-        self._keep(kernels, hs_enc, hs_dec, a, source_lengths, target_lengths)
+        self._keep(kernels, hs_enc, hs_dec, a, source_lengths, target_lengths, self.join, cs.shape)
         return cs
 
     __call__ = forward
 
     def backward(self, dcs: ArrayLike) -> tuple[Array, Array]:
-        """dcs (N, T2, H) -> dhs_enc (N, T1, H), dhs_dec (N, T2, H)."""
-        kernels, hs_enc, hs_dec, a, source_lengths, target_lengths = self._recall()
-        dcs = checks.floats("dcs", dcs, hs_dec.shape, hs_dec.dtype)
-        return kernels.attention_backward(dcs, hs_enc, hs_dec, a, source_lengths, target_lengths)
+        """dcs, of the shape of cs -> dhs_enc (N, T1, H), dhs_dec (N, T2, H)."""
+        kernels, hs_enc, hs_dec, a, source_lengths, target_lengths, join, shape = self._recall()
+        dcs = checks.floats("dcs", dcs, shape, hs_dec.dtype)
+        return kernels.attention_backward(dcs, hs_enc, hs_dec, a, source_lengths, target_lengths, join)

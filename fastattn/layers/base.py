@@ -6,6 +6,8 @@ import numpy as np
 
 from .checks import Array
 
+_USED_UP = object()
+
 
 class Layer:
     """A layer with ``params`` and ``grads``, two lists of the same length (empty if it has no weights).
@@ -39,7 +41,13 @@ class Layer:
         self._kept = kept
 
     def _recall(self) -> Any:
+        name = type(self).__name__
         if self._kept is None:
-            name = type(self).__name__
             raise RuntimeError(f"{name}.backward was called before {name}.forward")
+        if self._kept is _USED_UP:
+            raise RuntimeError(f"{name}.backward was called a second time; expected a {name}.forward before each")
         return self._kept
+
+    def _use_up(self) -> None:
+        """For a backward that works in the memory of what forward kept: there is no second one."""
+        self._kept = _USED_UP

@@ -81,7 +81,10 @@ class LSTM(Layer):
         return hs
 
     def backward(self, dhs: ArrayLike, *, dh_last: ArrayLike | None = None, dc_last: ArrayLike | None = None) -> Array:
-        """dhs (N, T, H) -> dxs (N, T, D). dh_last, dc_last (N, H): gradients of the state after the last real step."""
+        """dhs (N, T, H) -> dxs (N, T, D). dh_last, dc_last (N, H): gradients of the state after the last real step.
+
+        Once for each forward: the gradients take the memory of what forward kept.
+        """
         kernels, (N, T, H), cache = self._recall()
         Wx, Wh, _ = self.weights()
         dhs = checks.floats("dhs", dhs, (N, T, H), Wx.dtype)
@@ -90,5 +93,6 @@ class LSTM(Layer):
         if dc_last is not None:
             dc_last = checks.floats("dc_last", dc_last, (N, H), Wx.dtype)
         dWx, dWh, db = self.grads
+        self._use_up()
         dxs, self.dh, self.dc = kernels.lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db)
         return dxs

@@ -41,7 +41,7 @@ class Decoder(Model):
         self.embedding = initial.embedding(generator, V, D, dtype)
         self.dropout = Dropout(dropout, seed=generator)
         self.lstm = initial.lstm(generator, D, H, dtype)
-        self.attention = Attention()
+        self.attention = Attention(join=True)
         self.output_dropout = Dropout(dropout, seed=generator)
         self.affine = initial.affine(generator, 2 * H, V, dtype)
         super().__init__(self.embedding, self.dropout, self.lstm, self.attention, self.output_dropout, self.affine)
@@ -71,18 +71,14 @@ class Decoder(Model):
         self._last_steps = last_steps(source_lengths, N, T1)
         self.lstm.set_state(hs_enc[self._last_steps])
         hs = self.lstm.forward(embedded, lengths=lengths)  # (N, T2, H)
-        contexts = self.attention.forward(hs_enc, hs, source_lengths=source_lengths, target_lengths=lengths)
-        joined = np.concatenate((contexts, hs), axis=2)  # (N, T2, 2H)
+        joined = self.attention.forward(hs_enc, hs, source_lengths=source_lengths, target_lengths=lengths)  # (N, T2, 2H)
         return self.affine.forward(self.output_dropout.forward(joined), lengths=lengths)
 
     def backward(self, dscores: ArrayLike) -> Array:
         """dscores (N, T2, V) -> dhs_enc (N, T1, H)."""
         if self._last_steps is None:
             raise RuntimeError("Decoder.backward was called before Decoder.forward")
-        djoined = self.output_dropout.backward(self.affine.backward(dscores))
-        H = len(self.lstm.params[1])
-        dhs_enc, dhs = self.attention.backward(djoined[:, :, :H])
-        dhs += djoined[:, :, H:]
+        dhs_enc, dhs = self.attention.backward(self.output_dropout.backward(self.affine.backward(dscores)))
         self.embedding.backward(self.dropout.backward(self.lstm.backward(dhs)))
         dhs_enc[self._last_steps] += self.lstm.dh
         return dhs_enc

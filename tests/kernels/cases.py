@@ -71,8 +71,12 @@ def attention(kernels, draw, N, T, D, H, V, lengths):
     T2 = T + 2
     target_lengths = None if lengths is None else lengths[::-1] + 1
     hs_enc, hs_dec = draw(N, T, H), draw(N, T2, H)
-    cs, a = kernels.attention_forward(hs_enc, hs_dec, lengths, target_lengths)
-    return [cs, a, *kernels.attention_backward(draw(N, T2, H), hs_enc, hs_dec, a, lengths, target_lengths)]
+    results = []
+    for join in (False, True):
+        cs, a = kernels.attention_forward(hs_enc, hs_dec, lengths, target_lengths, join)
+        dcs = draw(*cs.shape)
+        results += [cs, a, *kernels.attention_backward(dcs, hs_enc, hs_dec, a, lengths, target_lengths, join)]
+    return results
 
 
 def affine(kernels, draw, N, T, D, H, V, lengths):

@@ -77,6 +77,7 @@ def test_gradients_with_dropout(backend, x, t, lengths, rng):
 def test_backward_is_in_proportion_to_dloss(backend, x, t, lengths):
     model = make_model(dtype="float64")
     _, *expected = step(model, x, t, lengths)
+    model.forward(x, t, **lengths)
     model.backward(-3)
     for grad, e in zip(model.grads, expected, strict=True):
         np.testing.assert_allclose(grad, -3 * e, rtol=1e-12, atol=1e-14)

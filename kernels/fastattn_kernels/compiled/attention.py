@@ -11,7 +11,7 @@ from .engine.cpu import MAX_ROWS
 from .engine.jit import kernel, shared
 from .engine.padding import all_lengths
 from .engine.product import dots, fill_row_addresses, matmul, panel_width, product, scratch, tile_count
-from .engine.vector import FROM_C, FROM_ZEROS
+from .engine.vector import NOTHING_AHEAD, TO_C, TO_ZEROS
 from .softmax import softmax_backward_row, softmax_row
 
 _ROWS_TO_PACK = 32
@@ -104,23 +104,27 @@ def weighted_sum_backward(dc, hs, a, lengths):
 
 
 @kernel
-def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c, c_start, c_rows, accumulate, edge, tile):
+def _add_weighted_rows(
+    rows, a, a_start, a_rows, a_step, b, b_start, b_step, H, depth, c, c_start, c_step, c_rows, accumulate, edge, tile
+):
     """c = (or +=) the product of a, ``rows`` x ``depth``, with the ``depth`` > 0 rows of b; rows of b and c are H numbers.
 
-    Number k of row r of a is a[a_start + a_rows[r] + k a_step]. c_rows: memory for the addresses of the rows of c. The last
-    columns, if they are no whole lane group, pass through ``edge``, a panel's memory for b, and ``tile``, a tile's for c.
+    Number k of row r of a is a[a_start + a_rows[r] + k a_step]; the rows of b and c are b_step and c_step apart. c_rows:
+    memory for the addresses of the rows of c. The last columns, if they are no whole lane group, pass through ``edge``, a
+    panel's memory for b, and ``tile``, a tile's for c.
     """
     width = panel_width(tile)
     group = width // 4
     tiles = tile_count(rows)
-    fill_row_addresses(c, c_start, H, c_rows[:rows])
+    fill_row_addresses(c, c_start, c_step, c_rows[:rows])
     for column in range(0, H, width):
         whole_groups = min(width, H - column) // group
         for i in range(tiles if whole_groups > 0 else 0):
             first = i * rows // tiles
             product(
                 (i + 1) * rows // tiles - first, whole_groups, a, a_start, a_rows, first, a_step,
-                b, b_start + column, H, depth, c_rows, first, column, FROM_C if accumulate else FROM_ZEROS,
+                b, b_start + column, b_step, depth, c_rows, first, column,
+                TO_C if accumulate else TO_ZEROS, NOTHING_AHEAD, NOTHING_AHEAD,
             )  # fmt: skip
     column = H // group * group
     count = H - column
@@ -132,7 +136,7 @@ def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c
     for k_first in range(0, depth, edge_rows):
         k_count = min(edge_rows, depth - k_first)
         for k in range(k_count):
-            source = b_start + (k_first + k) * H + column
+            source = b_start + (k_first + k) * b_step + column
             for j in range(count):
                 edge[k * group + j] = b[source + j]
             for j in range(count, group):
@@ -143,29 +147,29 @@ def _add_weighted_rows(rows, a, a_start, a_rows, a_step, b, b_start, H, depth, c
             old = accumulate or k_first > 0
             for r in range(row_count):
                 for j in range(group):
-                    tile[r * group + j] = c[c_start + (first + r) * H + column + j] if old and j < count else 0
+                    tile[r * group + j] = c[c_start + (first + r) * c_step + column + j] if old and j < count else 0
             product(
                 row_count, 1, a, a_start + k_first * a_step, a_rows, first, a_step,
-                edge, 0, group, k_count, tile_rows, 0, 0, FROM_C,
+                edge, 0, group, k_count, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, NOTHING_AHEAD,
             )  # fmt: skip
             for r in range(row_count):
                 for j in range(count):
-                    c[c_start + (first + r) * H + column + j] = tile[r * group + j]
+                    c[c_start + (first + r) * c_step + column + j] = tile[r * group + j]
 
 
 @kernel
-def _scores(rows, columns, H, a, a_start, b, b_start, c, c_start, c_step, packed, tile):
-    """c[r, j] = the dot product of row r of a with row j of b; the rows of a and b are H numbers, those of c c_step apart.
+def _scores(rows, columns, H, a, a_start, a_step, b, b_start, c, c_start, c_step, packed, tile):
+    """c[r, j] = the dot product of row r of a with row j of b, H numbers each; the rows of a and c are a_step and c_step apart.
 
     From some rows of a on it pays to pack b transposed, into ``packed``, and to run at the speed of a matrix product.
     """
     if rows < _ROWS_TO_PACK:
-        dots(rows, columns, H, a, a_start, H, b, b_start, H, c, c_start, c_step, tile)
+        dots(rows, columns, H, a, a_start, a_step, b, b_start, H, c, c_start, c_step, tile)
         return
     c_rows = np.empty(rows, np.int64)
     fill_row_addresses(c, c_start, c_step, c_rows)
     matmul(
-        0, 1, rows, columns, H, a, a_start, np.arange(rows) * H, 1, b, b_start, np.arange(H), H,
+        0, 1, rows, columns, H, a, a_start, np.arange(rows) * a_step, 1, b, b_start, np.arange(H), H,
         c_rows, 0, tile[:0], packed, tile,
     )  # fmt: skip
 
@@ -173,50 +177,34 @@ def _scores(rows, columns, H, a, a_start, b, b_start, c, c_start, c_step, packed
 @shared
 def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edges, tiles):
     N, T1, H = hs_enc.shape
-    T2 = hs_dec.shape[1]
+    T2, width = cs.shape[1:]
     edge, tile = edges[share], tiles[share]
-    enc, dec, weights, contexts = (
-        hs_enc.reshape(N * T1 * H),
-        hs_dec.reshape(N * T2 * H),
-        a.reshape(a.size),
-        cs.reshape(cs.size),
-    )
+    enc, dec, weights, contexts = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), cs.reshape(cs.size)
     a_rows, c_rows = np.arange(T2) * T1, np.empty(T2, np.int64)
     for n in range(share * N // shares, (share + 1) * N // shares):
         real1, real2 = lengths_enc[n], lengths_dec[n]
-        _scores(real2, real1, H, dec, n * T2 * H, enc, n * T1 * H, weights, n * T2 * T1, T1, edge, tile)
+        at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
+        _scores(real2, real1, H, dec, at2, H, enc, at1, weights, at_a, T1, edge, tile)
         for t in range(real2):
             softmax_row(a[n, t, :real1])
             a[n, t, real1:] = 0
         a[n, real2:] = 0
         if real1 > 0:
             _add_weighted_rows(
-                real2,
-                weights,
-                n * T2 * T1,
-                a_rows,
-                1,
-                enc,
-                n * T1 * H,
-                H,
-                real1,
-                contexts,
-                n * T2 * H,
-                c_rows,
-                False,
-                edge,
-                tile,
+                real2, weights, at_a, a_rows, 1, enc, at1, H, H, real1, contexts, at_c, width, c_rows, False, edge, tile
             )
         else:
-            cs[n] = 0
+            cs[n, :, :H] = 0
+        if width > H:
+            cs[n, :real2, H:] = hs_dec[n, :real2]
         cs[n, real2:] = 0
 
 
-def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
+def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec, join):
     N, T1, H = hs_enc.shape
     T2 = hs_dec.shape[1]
     panels, tiles = scratch(hs_enc.dtype)
-    cs, a = empty((N, T2, H), hs_enc.dtype), empty((N, T2, T1), hs_enc.dtype)
+    cs, a = empty((N, T2, 2 * H if join else H), hs_enc.dtype), empty((N, T2, T1), hs_enc.dtype)
     _forward(
         hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, panels, tiles,
         shares=len(tiles), work=4 * N * T1 * T2 * H,
@@ -227,34 +215,35 @@ def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
 @shared
 def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, dhs_enc, dhs_dec, ds, edges, tiles):
     N, T1, H = hs_enc.shape
-    T2 = hs_dec.shape[1]
+    T2, width = dcs.shape[1:]
     edge, tile = edges[share], tiles[share]
-    enc, dec, weights, dc = (
-        hs_enc.reshape(N * T1 * H),
-        hs_dec.reshape(N * T2 * H),
-        a.reshape(a.size),
-        dcs.reshape(dcs.size),
-    )
+    enc, dec, weights, dc = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), dcs.reshape(dcs.size)
     denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
     rows, columns, c_rows = np.arange(T2) * T1, np.arange(T1), np.empty(max(T1, T2), np.int64)
+    joined = width > H
     for n in range(share * N // shares, (share + 1) * N // shares):
         real1, real2 = lengths_enc[n], lengths_dec[n]
-        at1, at2, at_a = n * T1 * H, n * T2 * H, n * T2 * T1
+        at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
+        if joined:
+            dhs_dec[n, :real2] = dcs[n, :real2, H:]
+        dhs_dec[n, real2:] = 0
         if real1 == 0 or real2 == 0:
             dhs_enc[n] = 0
-            dhs_dec[n] = 0
+            if not joined:
+                dhs_dec[n] = 0
             continue
-        _scores(real2, real1, H, dc, at2, enc, at1, ds_n, 0, T1, edge, tile)  # da
+        _scores(real2, real1, H, dc, at_c, width, enc, at1, ds_n, 0, T1, edge, tile)  # da
         for t in range(real2):
             softmax_backward_row(ds_n[t * T1 : t * T1 + real1], a[n, t, :real1])
-        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, real1, ddec, at2, c_rows, False, edge, tile)
-        _add_weighted_rows(real1, weights, at_a, columns, T1, dc, at2, H, real2, denc, at1, c_rows, False, edge, tile)
-        _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, real2, denc, at1, c_rows, True, edge, tile)
+        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, H, real1, ddec, at2, H, c_rows, joined, edge, tile)
+        _add_weighted_rows(
+            real1, weights, at_a, columns, T1, dc, at_c, width, H, real2, denc, at1, H, c_rows, False, edge, tile
+        )
+        _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, H, real2, denc, at1, H, c_rows, True, edge, tile)
         dhs_enc[n, real1:] = 0
-        dhs_dec[n, real2:] = 0
 
 
-def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
+def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, join):
     N, T1, H = hs_enc.shape
     T2 = hs_dec.shape[1]
     dtype = hs_enc.dtype

@@ -23,8 +23,8 @@ def _pack_output(share, shares, W, b, weights):
     for p in range(share * panels // shares, (share + 1) * panels // shares):
         column, at = p * width, p * (K + 1) * width
         count = min(width, V - column)
-        pack_panel(flat, column, rows, 0, K, 1, count, weights, at)
-        pack_panel(b, column, b_rows, 0, 1, 1, count, weights, at + K * width)
+        pack_panel(flat, column, rows, 0, K, 1, count, width, weights, at)
+        pack_panel(b, column, b_rows, 0, 1, 1, count, width, weights, at + K * width)
 
 
 @kernel
@@ -72,7 +72,7 @@ def _search(
         for i in range(running):
             at = input_rows[i]
             inputs[at : at + D] = W[tokens[i]]
-        multiply_rows(running, inputs, 0, input_rows, D + H + 1, lstm_weights, 4 * H, gates, 0, gate_rows)
+        multiply_rows(running, inputs, 0, input_rows, D + H + 1, lstm_weights, 4 * H, gates, 0, gate_rows, -1)
         for i in range(running):
             n = samples[i]
             out = outputs[n * output_step : n * output_step + 2 * H]
@@ -84,7 +84,7 @@ def _search(
             a = weights[at : at + lengths[n]]
             softmax_row(a)
             _context(hs_enc[n], lengths[n], a, out[:H])
-        multiply_rows(running, outputs, 0, output_rows, 2 * H + 1, output_weights, V, scores, 0, score_rows)
+        multiply_rows(running, outputs, 0, output_rows, 2 * H + 1, output_weights, V, scores, 0, score_rows, -1)
         left = 0
         for i in range(running):
             n = samples[i]

@@ -33,10 +33,11 @@ def weighted_sum_backward(dc, hs, a, lengths):
     return dhs, da
 
 
-def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
+def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec, join):
     """Every target step attends to the whole source.
 
     hs_enc (N, T1, H), hs_dec (N, T2, H) -> contexts cs (N, T2, H), weights a (N, T2, T1).
+    With ``join``, cs (N, T2, 2H) has the target state after each context, as an affine map to scores wants them.
     The weights of a padding target step, and those on a padding source step, are zero.
     """
     N, T1, _ = hs_enc.shape
@@ -48,15 +49,18 @@ def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec):
     exponentials = np.where(attended, np.exp(np.where(attended, s - highest, 0)), 0)
     total = exponentials.sum(axis=2, keepdims=True)
     a = (exponentials / np.where(total > 0, total, 1)).astype(hs_enc.dtype, copy=False)
-    return a @ hs_enc, a
+    cs = a @ hs_enc
+    return np.concatenate((cs, hs_dec), axis=2) if join else cs, a
 
 
-def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
-    """dcs (N, T2, H), with the weights a (N, T2, T1) of the forward -> dhs_enc (N, T1, H), dhs_dec (N, T2, H)."""
+def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, join):
+    """dcs, of the shape of cs, with the weights a (N, T2, T1) of the forward -> dhs_enc (N, T1, H), dhs_dec (N, T2, H)."""
+    H = hs_dec.shape[2]
     hs_enc, hs_dec = without_padding(hs_enc, lengths_enc), without_padding(hs_dec, lengths_dec)
     dcs = without_padding(dcs, lengths_dec)
+    dcs, dhs_joined = (dcs[:, :, :H], dcs[:, :, H:]) if join else (dcs, 0)
     da = dcs @ hs_enc.transpose(0, 2, 1)  # cs = a hs_enc
     ds = a * (da - np.sum(da * a, axis=2, keepdims=True))  # a = softmax(s); (N, T2, T1)
-    dhs_dec = ds @ hs_enc  # s = hs_dec hs_enc^T
+    dhs_dec = ds @ hs_enc + dhs_joined  # s = hs_dec hs_enc^T
     dhs_enc = a.transpose(0, 2, 1) @ dcs + ds.transpose(0, 2, 1) @ hs_dec
     return dhs_enc, dhs_dec

@@ -24,7 +24,7 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     for step in range(sample_size):
         xs = embedding_forward(W, token, None)  # (N, 1, D)
         hs, h, c, _ = lstm_forward(xs, h, c, Wx, Wh, b, None)  # (N, 1, H)
-        context, a = attention_forward(hs_enc, hs, lengths_enc, None)  # (N, 1, H), (N, 1, T1)
+        context, a = attention_forward(hs_enc, hs, lengths_enc, None, False)  # (N, 1, H), (N, 1, T1)
         scores = affine_forward(np.concatenate((context, hs), axis=2), W_out, b_out, None)  # (N, 1, V)
         token = scores.argmax(axis=2)  # (N, 1)
         ids[running, step] = token[running, 0]

@@ -15,19 +15,21 @@ from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
 from .jit import kernel, num_shares, separate
 from .vector import (
     DOT_ROWS,
-    FROM_C,
-    FROM_ZEROS,
+    NOTHING_AHEAD,
     TILE_GROUPS,
     TILES_PER_GROUP,
+    TO_C,
+    TO_ZEROS,
     add_tile_dots,
     add_tile_product,
+    copy_transposed,
     pointer_to,
 )
 
-# A packed block of b: so many rows of so many panels, 512 KiB, which stay in the second-level cache while all of a passes.
+# A packed block of b: so many rows of so many panels, 576 KiB, which stay in the second-level cache while all of a passes.
 # Several panels at once, because the rows of b are then read in long pieces.
-DEPTH_BLOCK = 256
-PANEL_BLOCK = 8
+DEPTH_BLOCK = 384
+PANEL_BLOCK = 6
 _TILE_ROWS = TILE.rows
 
 
@@ -49,56 +51,58 @@ def tile_count(rows):
 
 
 @kernel
-def product(rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial):
+def product(
+    rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
+    addend, ahead, ahead_2,
+):  # fmt: skip
     """Make ``groups`` lane groups of ``rows`` rows of c, rows <= TILE.rows; the arguments are `add_tile_product`'s."""
     if TILE_GROUPS == GROUPS:
         add_tile_product(
-            rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
-        )
+            rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
+            addend, ahead, ahead_2,
+        )  # fmt: skip
     else:
         tile_width = panel_width(a) // GROUPS // TILES_PER_GROUP * TILE_GROUPS
         for i in range(groups * TILES_PER_GROUP // TILE_GROUPS):
             column = i * tile_width
-            start = initial + column * a.itemsize if initial > FROM_C else initial
+            added = addend + column * a.itemsize if addend > TO_C else addend
             add_tile_product(
                 rows, TILE_GROUPS, a, a_start, a_rows, a_first, a_step,
-                b, b_start + column, b_step, depth, c_rows, c_first, c_start + column, start,
+                b, b_start + column, b_step, depth, c_rows, c_first, c_start + column, added, ahead, ahead_2,
             )  # fmt: skip
 
 
 @kernel
-def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, panel, panel_start):
-    """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, with zeros up to its width.
+def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel, panel_start):
+    """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them up to ``end`` in all.
 
-    Number j of row k stands at b_start + b_rows[k] + j b_step.
+    Number j of row k stands at b_start + b_rows[k] + j b_step. The panel's first row begins at panel_start.
     """
     width = panel_width(panel)
     if b_step == 1:
         for k in range(k_last - k_first):
-            start = b_start + b_rows[k_first + k]
-            source = b[start : start + columns]
-            target = panel[panel_start + k * width : panel_start + (k + 1) * width]
+            start, at = b_start + b_rows[k_first + k], panel_start + k * width
+            source, target = b[start : start + columns], panel[at : at + width]
             for j in range(columns):
                 target[j] = source[j]
-            for j in range(columns, width):
-                target[j] = 0
+            for j in range(columns, end):
+                panel[at + j] = 0
         return
-    for k_block in range(k_first, k_last, 16):  # a transposition: sixteen rows at a time share their cache lines
-        count = min(16, k_last - k_block)
-        start = panel_start + (k_block - k_first) * width
-        target = panel[start : start + count * width]
+    block = width // GROUPS
+    for k_block in range(k_first, k_last, block):  # a transposition, in square blocks
+        count, at = min(block, k_last - k_block), panel_start + (k_block - k_first) * width
         first = b_start + b_rows[k_block]
-        if count == 16 and b_rows[k_block + 15] == b_rows[k_block] + 15:
-            for j in range(columns):
-                source = b[first + j * b_step : first + j * b_step + 16]
-                for k in range(16):
-                    target[k * width + j] = source[k]
-        else:
-            for j in range(columns):
-                for k in range(count):
-                    target[k * width + j] = b[b_start + b_rows[k_block + k] + j * b_step]
+        whole = 0
+        if count == block and b_rows[k_block + block - 1] == b_rows[k_block] + block - 1:
+            whole = columns // block * block
+            for j in range(0, whole, block):
+                copy_transposed(b, first + j * b_step, b_step, panel, at + j, width)
+        target = panel[at : at + (count - 1) * width + end]
+        for j in range(whole, columns):
+            for k in range(count):
+                target[k * width + j] = b[b_start + b_rows[k_block + k] + j * b_step]
         for k in range(count):
-            for j in range(columns, width):
+            for j in range(columns, end):
                 target[k * width + j] = 0
 
 
@@ -126,7 +130,7 @@ def _edge_tile(
     c_start,
     bias,
     column,
-    initial,
+    addend,
     tile,
     tile_rows,
 ):
@@ -136,10 +140,10 @@ def _edge_tile(
         c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
         row = tile[r * width : r * width + columns]
         for j in range(columns):
-            row[j] = c[j] if initial == FROM_C else (bias[column + j] if initial > FROM_C else 0)
+            row[j] = c[j] if addend == TO_C else (bias[column + j] if addend > TO_C else 0)
     product(
         rows, ceil_div(columns, width // GROUPS), a, a_start, a_rows, a_first, a_step,
-        panels, at, width, depth, tile_rows, 0, 0, FROM_C,
+        panels, at, width, depth, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, NOTHING_AHEAD,
     )  # fmt: skip
     for r in range(rows):
         c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
@@ -199,9 +203,8 @@ def matmul(
                 for p in range(p_first, p_last):
                     column, at = p * width, ((p - p_first) * DEPTH_BLOCK + k_part) * width
                     count = min(width, columns - column)
-                    pack_panel(
-                        b, b_start + column * b_step, b_rows, k_first + k_part, k_first + k_end, b_step, count, panels, at
-                    )
+                    first, last = k_first + k_part, k_first + k_end
+                    pack_panel(b, b_start + column * b_step, b_rows, first, last, b_step, count, width, panels, at)
             for i in range(tiles):
                 row = i * rows // tiles
                 row_count = (i + 1) * rows // tiles - row
@@ -211,18 +214,18 @@ def matmul(
                         continue
                     column, at = p * width, (p - p_first) * DEPTH_BLOCK * width
                     count = min(width, columns - column)
-                    initial = FROM_C
+                    addend = TO_C
                     if k_first == 0:
-                        initial = bias.ctypes.data + column * a.itemsize if bias.size > 0 else FROM_ZEROS
+                        addend = bias.ctypes.data + column * a.itemsize if bias.size > 0 else TO_ZEROS
                     if count % group == 0:
                         product(
                             row_count, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
-                            panels, at, width, k_count, c_rows, row, c_start + column, initial,
+                            panels, at, width, k_count, c_rows, row, c_start + column, addend, NOTHING_AHEAD, NOTHING_AHEAD,
                         )  # fmt: skip
                     else:
                         _edge_tile(
                             row_count, count, a, a_start + k_first * a_step, a_rows, row, a_step, panels, at, k_count,
-                            c_rows, c_start + column, bias, column, initial, tile, tile_rows,
+                            c_rows, c_start + column, bias, column, addend, tile, tile_rows,
                         )  # fmt: skip
 
 

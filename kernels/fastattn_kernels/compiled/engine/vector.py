@@ -27,13 +27,15 @@ from .jit import separate
 
 _i32 = ir.IntType(32)
 _i64 = ir.IntType(64)
+_FIRST_LEVEL, _SECOND_LEVEL = 3, 2  # LLVM's words for where a prefetch puts a line
 
 _TILE_BYTES = TILE.vectors * TILE.vector_bytes
 # How many lane groups the tile can have: up to the whole panel where the registers hold it, else a panel takes several tiles.
 TILE_GROUPS = max(1, _TILE_BYTES // GROUP_BYTES)
 TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)
-# Where the sums of a tile start from, instead of the address of some numbers.
-FROM_ZEROS, FROM_C = 0, 1
+# What the sums of a tile are added to, instead of the numbers at an address.
+TO_ZEROS, TO_C = 0, 1
+NOTHING_AHEAD = 0  # the tile looks ahead to no address
 DOT_ROWS = 4  # add_tile_dots does up to 4 x 4 dot products at once
 
 
@@ -60,6 +62,14 @@ def _load(builder, pointer, vector, itemsize):
 
 def _store(builder, value, pointer, itemsize):
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = itemsize
+
+
+def _prefetch(builder, pointer, level, write=False):
+    """Have the cache line at a pointer fetched, for writing, into a cache. The pointer may be any: it cannot fault."""
+    pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    function_type = ir.FunctionType(ir.VoidType(), [pointer.type, _i32, _i32, _i32])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    builder.call(function, [pointer, _i32(int(write)), _i32(level), _i32(1)])
 
 
 def _broadcast(builder, number, vector):
@@ -94,16 +104,32 @@ def _sum_loop(builder, depth, sums_before, add_to):
 
 @intrinsic
 def _emit_tile_product(
-    typingctx, rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
+    typingctx,
+    rows,
+    groups,
+    a,
+    a_start,
+    a_rows,
+    a_first,
+    a_step,
+    b,
+    b_start,
+    b_step,
+    depth,
+    c_rows,
+    c_first,
+    c_start,
+    addend,
+    ahead,
+    ahead_2,
 ):
     """The body of :func:`add_tile_product`: a loop for each shape that a tile can have."""
     n = types.intp
-    signature = types.void(n, n, a, n, a_rows, n, n, b, n, n, n, c_rows, n, n, n)
+    signature = types.void(n, n, a, n, a_rows, n, n, b, n, n, n, c_rows, n, n, n, n, n)
 
     def emit(context, builder, signature, arguments):
-        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial = (
-            arguments
-        )
+        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start = arguments[:14]
+        addend, *aheads = arguments[14:]
         number, itemsize = _number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
         vector = ir.VectorType(number, lanes)
@@ -114,8 +140,13 @@ def _emit_tile_product(
         )
         zeros = ir.Constant(ir.ArrayType(number, GROUPS * GROUP_BYTES // itemsize), None)
         zeros = builder.gep(cgutils.global_constant(builder, "fastattn_zeros", zeros), [_i64(0), _i64(0)])
-        from_zeros, from_c = (builder.icmp_signed("==", initial, _i64(mode)) for mode in (FROM_ZEROS, FROM_C))
-        row_of_initial = builder.select(from_zeros, zeros, builder.inttoptr(initial, number.as_pointer()))
+        to_zeros, to_c = (builder.icmp_signed("==", addend, _i64(mode)) for mode in (TO_ZEROS, TO_C))
+        addend_row = builder.select(to_zeros, zeros, builder.inttoptr(addend, number.as_pointer()))
+        # Without anything to look ahead to, b's first row, which is in the cache: a prefetch that is cheaper than a branch.
+        aheads = [
+            builder.select(builder.icmp_signed("==", x, _i64(NOTHING_AHEAD)), b, builder.inttoptr(x, number.as_pointer()))
+            for x in aheads
+        ]
 
         done = builder.append_basic_block("tile.done")
         shapes = builder.switch(builder.add(builder.mul(rows, _i64(GROUPS + 1)), groups), done)
@@ -126,7 +157,10 @@ def _emit_tile_product(
                 builder.position_at_end(block)
                 addresses = [builder.load(builder.gep(c_rows, [_i64(r)])) for r in range(row_count)]
                 rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
-                rows_before = [builder.select(from_c, row, row_of_initial) for row in rows_of_c]
+                addends = [builder.select(to_c, row, addend_row) for row in rows_of_c]
+                for row in rows_of_c:  # c's memory arrives while the sums are made
+                    for start in range(0, TILE.vectors * group_count // TILE_GROUPS * lanes, GROUP_BYTES // itemsize):
+                        _prefetch(builder, builder.gep(row, [_i64(start)]), _FIRST_LEVEL, write=True)
                 rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
                 vectors = TILE.vectors * group_count // TILE_GROUPS
                 registers = [(r, v) for r in range(row_count) for v in range(vectors)]
@@ -137,13 +171,14 @@ def _emit_tile_product(
                         _load(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
                     ]
                     a_vectors = [_broadcast(builder, builder.load(builder.gep(row, [offset])), vector) for row in rows_of_a]
+                    for row in aheads:
+                        _prefetch(builder, builder.gep(row, [k]), _SECOND_LEVEL)
                     return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
 
-                before = [
-                    _load(builder, builder.gep(rows_before[r], [_i64(v * lanes)]), vector, itemsize) for r, v in registers
-                ]
-                for (r, v), total in zip(registers, _sum_loop(builder, depth, before, add_row_of_b)):
-                    _store(builder, total, builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
+                sums = _sum_loop(builder, depth, [ir.Constant(vector, None)] * len(registers), add_row_of_b)
+                for (r, v), total in zip(registers, sums):
+                    added = _load(builder, builder.gep(addends[r], [_i64(v * lanes)]), vector, itemsize)
+                    _store(builder, builder.fadd(total, added), builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -193,19 +228,39 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
     return signature, emit
 
 
-@separate("n n v n i n n v n n n i n n n")
+@separate("n n v n i n n v n n n i n n n n n")
 def add_tile_product(
-    rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
+    rows,
+    groups,
+    a,
+    a_start,
+    a_rows,
+    a_first,
+    a_step,
+    b,
+    b_start,
+    b_step,
+    depth,
+    c_rows,
+    c_first,
+    c_start,
+    addend,
+    ahead,
+    ahead_2,
 ):
     """Make one tile of c: whole lane groups of some rows.
 
     Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; row k of b at b_start + k b_step; row r of c
-    c_start numbers beyond the address c_rows[c_first + r]. The sums start from what stands at the address ``initial``, the
-    same for all rows, or FROM_ZEROS, or FROM_C. 1 <= rows <= TILE.rows, 1 <= groups <= TILE_GROUPS.
+    c_start numbers beyond the address c_rows[c_first + r]. The sums are added to what stands at the address ``addend``, the
+    same for all rows, or TO_ZEROS, or TO_C. 1 <= rows <= TILE.rows, 1 <= groups <= TILE_GROUPS.
+
+    ahead, ahead_2: the addresses of two rows of ``depth`` numbers that somebody will read next, or NOTHING_AHEAD: the
+    second-level cache fetches them meanwhile.
     """
     _emit_tile_product(
-        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start, initial
-    )
+        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
+        addend, ahead, ahead_2,
+    )  # fmt: skip
 
 
 @separate("n n v n n v n n n v")
@@ -215,6 +270,46 @@ def add_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, 
     Rows of a and b start a_step and b_step apart. ``depth`` counts whole lane groups (64 bytes); the tile is flat.
     """
     _emit_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile)
+
+
+@intrinsic
+def _emit_copy_transposed(typingctx, source, start, step, target, position, target_step):
+    """The body of :func:`copy_transposed`: in each round, pairs of rows swap the halves of ever smaller blocks."""
+    n = types.intp
+    signature = types.void(source, n, n, target, n, n)
+
+    def emit(context, builder, signature, arguments):
+        source, start, step, target, position, target_step = arguments
+        number, itemsize = _number_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+        lanes = GROUP_BYTES // itemsize
+        vector = ir.VectorType(number, lanes)
+        source = builder.gep(_data(context, builder, signature.args[0], source), [start])
+        target = builder.gep(_data(context, builder, signature.args[3], target), [position])
+        rows = [_load(builder, builder.gep(source, [builder.mul(_i64(i), step)]), vector, itemsize) for i in range(lanes)]
+        half = lanes // 2
+        while half:
+            upper = [j if not j & half else lanes + j - half for j in range(lanes)]
+            lower = [j + half if not j & half else lanes + j for j in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(_i32, lanes), [_i32(j) for j in order]) for order in (upper, lower)]
+            for i in range(lanes):
+                if not i & half:
+                    pair = rows[i], rows[i + half]
+                    rows[i], rows[i + half] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            half //= 2
+        for i, row in enumerate(rows):
+            _store(builder, row, builder.gep(target, [builder.mul(_i64(i), target_step)]), itemsize)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@separate("v n n v n n")
+def copy_transposed(source, start, step, target, position, target_step):
+    """Copy a square block, a lane group of numbers each way, transposed: number j of row i to number i of row j.
+
+    Row i of the source is at start + i step, row j of the target at position + j target_step.
+    """
+    _emit_copy_transposed(source, start, step, target, position, target_step)
 
 
 @intrinsic
