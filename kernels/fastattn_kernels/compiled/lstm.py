@@ -16,9 +16,9 @@ A share takes every ``shares``-th sample through the whole sequence, and waits f
 
 import numpy as np
 
-from .engine.activation import sigmoid, tanh
 from .engine.buffers import empty, zeros
 from .engine.cpu import GROUPS
+from .engine.gates import gates_backward, gates_forward
 from .engine.jit import kernel, shared
 from .engine.product import (
     ceil_div,
@@ -33,7 +33,7 @@ from .engine.product import (
     scratch,
     tile_count,
 )
-from .engine.vector import NOTHING_AHEAD, TO_ZEROS
+from .engine.vector import NOTHING_AHEAD, TO_ZEROS, clear, copy
 
 
 def _running(lengths, N, T):
@@ -86,27 +86,11 @@ def pack_forward(share, shares, Wx, Wh, b, weights):
         pack_panel(b, column, b_rows, 0, 1, 1, count, width, weights, at + (D + H) * width)
 
 
-@kernel
-def forward_row(H, gates, z, cs, c_prev, c, h):
-    """One row of one step: z becomes the gates in their place; c, and h. z, c_prev and c are places in flat arrays."""
-    # Short loops, each over few rows: one loop over all of them would need too many checks for overlap to vectorise.
-    f, g, i, o = gates[z : z + H], gates[z + H : z + 2 * H], gates[z + 2 * H : z + 3 * H], gates[z + 3 * H : z + 4 * H]
-    old, new = cs[c_prev : c_prev + H], cs[c : c + H]
-    for row in (f, i, o):
-        for j in range(H):
-            row[j] = sigmoid(row[j])
-    for j in range(H):
-        g[j] = tanh(g[j])
-    for j in range(H):
-        new[j] = f[j] * old[j] + g[j] * i[j]
-    for j in range(H):
-        h[j] = o[j] * tanh(new[j])
-
-
 @shared
-def _forward(share, shares, order, starts, xs, h0, c0, weights, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last):
-    N, T, D = xs.shape
-    H = hs.shape[2]
+def _forward(
+    share, shares, T, D, H, order, starts, xs, h0, c0, weights, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last
+):
+    N = order.size
     K = D + H + 1
     mine = ceil_div(N - share, shares)
     input_rows, gate_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
@@ -115,11 +99,11 @@ def _forward(share, shares, order, starts, xs, h0, c0, weights, inputs, input_st
         r = share + i * shares
         n = order[r]
         input_rows[i] = r * input_step
-        cs[r * H : (r + 1) * H] = c0[n]
-        h_last[n] = h0[n]
-        c_last[n] = c0[n]
+        copy(c0, n * H, cs, r * H, H)
+        copy(c0, n * H, c_last, n * H, H)
+        copy(h0, n * H, h_last, n * H, H)
         if r < starts[1]:
-            inputs[r * input_step + D : r * input_step + D + H] = h0[n]
+            copy(h0, n * H, inputs, r * input_step + D, H)
     for t in range(T):
         start, after = starts[t], starts[t + 1]
         running = after - start
@@ -127,23 +111,25 @@ def _forward(share, shares, order, starts, xs, h0, c0, weights, inputs, input_st
         rows = ceil_div(running - share, shares) if running > share else 0
         for i in range(rows):
             row = start * input_step + input_rows[i]
-            inputs[row : row + D] = xs[order[share + i * shares], t]
+            copy(xs, (order[share + i * shares] * T + t) * D, inputs, row, D)
             inputs[row + K - 1] = 1
         multiply_rows(rows, inputs, start * input_step, input_rows, K, weights, 4 * H, gates, start * gate_step, gate_rows, -1)
         for i in range(rows):
             r = share + i * shares
             n = order[r]
-            c, c_prev = (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
-            h = hs[n, t]
-            forward_row(H, gates, (start + r) * gate_step, cs, c_prev, c, h)
+            h, c, c_prev = (n * T + t) * H, (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
+            gates_forward(H, gates, (start + r) * gate_step, cs, c_prev, c, hs, h)
             if r < running_next:
-                h_next = (after + r) * input_step + D
-                inputs[h_next : h_next + H] = h
+                copy(hs, h, inputs, (after + r) * input_step + D, H)
             else:
-                h_last[n] = h
-                c_last[n] = cs[c : c + H]
+                copy(hs, h, h_last, n * H, H)
+                copy(cs, c, c_last, n * H, H)
         for i in range(rows, mine):
-            hs[order[share + i * shares], t] = 0
+            clear(hs, (order[share + i * shares] * T + t) * H, H)
+
+
+def _flat(array):
+    return array.reshape(array.size)
 
 
 def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
@@ -161,8 +147,9 @@ def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
     hs, h_last, c_last = empty((N, T, H), dtype), empty((N, H), dtype), empty((N, H), dtype)
     pack_forward(Wx, Wh, b, weights, work=4 * weights.size)
     _forward(
-        order, starts, xs, h0, c0, weights, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last, work=8 * R * K * H
-    )
+        T, D, H, order, starts, _flat(xs), _flat(h0), _flat(c0), weights, inputs, input_step, gates, gate_step, cs,
+        _flat(hs), _flat(h_last), _flat(c_last), work=8 * R * K * H,
+    )  # fmt: skip
     return hs, h_last, c_last, (N, T, D, order, starts, inputs, input_step, gates, gate_step, cs)
 
 
@@ -186,41 +173,21 @@ def _pack_backward(share, shares, Wx, Wh, weights):
             pack_panel(flat_Wh, (split - D) * 4 * H, rows, k, k_last, 4 * H, last - split, end, weights, at + split - first)
 
 
-@kernel
-def _backward_row(H, dhs, dh, dc, z, cs, c, c_prev, dz):
-    """One row of one step: dhs + dh, and dc, which becomes dc of the step before, and the gates z give dz."""
-    f, g, i, o = 0, H, 2 * H, 3 * H
-    for j in range(H):
-        tanh_c = tanh(cs[c + j])
-        dh_j = dhs[j] + dh[j]
-        dh_o = dh_j * z[o + j]
-        dc_j = dc[j] + (dh_o - dh_o * tanh_c * tanh_c)
-        dz_f = dc_j * cs[c_prev + j]
-        dz_g = dc_j * z[i + j]
-        dz_i = dc_j * z[g + j]
-        dz_o = dh_j * tanh_c
-        dz[f + j] = dz_f * (z[f + j] - z[f + j] * z[f + j])
-        dz[g + j] = dz_g - dz_g * z[g + j] * z[g + j]
-        dz[i + j] = dz_i * (z[i + j] - z[i + j] * z[i + j])
-        dz[o + j] = dz_o * (z[o + j] - z[o + j] * z[o + j])
-        dc[j] = dc_j * z[f + j]
-
-
 @shared
 def _backward(
-    share, shares, order, starts, dhs, dh_last, dc_last, weights, gates, gate_step, cs, dinputs, dinput_step, dc, dxs, dh0, dc0
-):
+    share, shares, T, D, H, order, starts, dhs, dh_last, dc_last, weights, gates, gate_step, cs, dinputs, dinput_step, dc,
+    dxs, dh0, dc0,
+):  # fmt: skip
     """The gates of every row become its dz, in their place."""
-    N, T, H = dhs.shape
-    D = dxs.shape[2]
+    N = order.size
     mine = ceil_div(N - share, shares)
-    gate_rows, dinput_rows, dz = np.empty(mine, np.int64), np.empty(mine, np.int64), np.empty(4 * H, gates.dtype)
+    gate_rows, dinput_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(dinputs, share * dinput_step, shares * dinput_step, dinput_rows)
     for i in range(mine):
         r = share + i * shares
         gate_rows[i] = r * gate_step
-        dinputs[r * dinput_step + D : r * dinput_step + D + H] = dh_last[order[r]]
-        dc[r] = dc_last[order[r]]
+        copy(dh_last, order[r] * H, dinputs, r * dinput_step + D, H)
+        copy(dc_last, order[r] * H, dc, r * H, H)
     for t in range(T - 1, -1, -1):
         start = starts[t]
         running = starts[t + 1] - start
@@ -229,24 +196,23 @@ def _backward(
         for i in range(rows):
             r = share + i * shares
             c, c_prev = (N + start + r) * H, ((N + start_prev if t > 0 else 0) + r) * H
-            dh = dinputs[r * dinput_step + D : r * dinput_step + D + H]
-            z = gates[(start + r) * gate_step : (start + r) * gate_step + 4 * H]
-            _backward_row(H, dhs[order[r], t], dh, dc[r], z, cs, c, c_prev, dz)
-            for j in range(4 * H):
-                z[j] = dz[j]
+            gates_backward(
+                H, dhs, (order[r] * T + t) * H, dinputs, r * dinput_step + D, dc, r * H,
+                gates, (start + r) * gate_step, cs, c, c_prev,
+            )  # fmt: skip
         multiply_rows(
             rows, gates, start * gate_step, gate_rows, 4 * H, weights, D + H, dinputs, 0, dinput_rows,
             start_prev * gate_step if t > 0 else -1,
         )  # fmt: skip
         for i in range(rows):
             r = share + i * shares
-            dxs[order[r], t] = dinputs[r * dinput_step : r * dinput_step + D]
+            copy(dinputs, r * dinput_step, dxs, (order[r] * T + t) * D, D)
         for i in range(rows, mine):
-            dxs[order[share + i * shares], t] = 0
+            clear(dxs, (order[share + i * shares] * T + t) * D, D)
     for i in range(mine):
         r = share + i * shares
-        dh0[order[r]] = dinputs[r * dinput_step + D : r * dinput_step + D + H]
-        dc0[order[r]] = dc[r]
+        copy(dinputs, r * dinput_step + D, dh0, order[r] * H, H)
+        copy(dc, r * H, dc0, order[r] * H, H)
 
 
 @shared
@@ -267,11 +233,12 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
     dc_last = zeros((N, H), dtype) if dc_last is None else dc_last
     weights = empty(panel_numbers(4 * H, D + H, dtype), dtype)
     dinput_step = odd_step(D + H, dtype)
-    dinputs, dc = empty(N * dinput_step, dtype), empty((N, H), dtype)
+    dinputs, dc = empty(N * dinput_step, dtype), empty(N * H, dtype)
     dxs, dh0, dc0 = empty((N, T, D), dtype), empty((N, H), dtype), empty((N, H), dtype)
     _pack_backward(Wx, Wh, weights, work=4 * weights.size)
     _backward(
-        order, starts, dhs, dh_last, dc_last, weights, gates, gate_step, cs, dinputs, dinput_step, dc, dxs, dh0, dc0,
+        T, D, H, order, starts, _flat(dhs), _flat(dh_last), _flat(dc_last), weights, gates, gate_step, cs,
+        dinputs, dinput_step, dc, _flat(dxs), _flat(dh0), _flat(dc0),
         work=8 * R * (D + H) * H,
     )  # fmt: skip
     dW_rows = np.concatenate((row_addresses(dWx), row_addresses(dWh), row_addresses(db[None])))

@@ -6,10 +6,12 @@ The weights are packed once. A share then takes its samples through all steps, a
 import numpy as np
 
 from .engine.buffers import empty, zeros
+from .engine.gates import gates_forward
 from .engine.jit import kernel, shared
 from .engine.padding import all_lengths
 from .engine.product import ceil_div, dots, fill_row_addresses, odd_step, pack_panel, panel_numbers, panel_width, scratch
-from .lstm import forward_row, multiply_rows, pack_forward
+from .engine.vector import copy
+from .lstm import multiply_rows, pack_forward
 from .softmax import softmax_row
 
 
@@ -70,15 +72,14 @@ def _search(
     running = mine
     for step in range(sample_size):
         for i in range(running):
-            at = input_rows[i]
-            inputs[at : at + D] = W[tokens[i]]
+            copy(W[tokens[i]], 0, inputs, input_rows[i], D)
         multiply_rows(running, inputs, 0, input_rows, D + H + 1, lstm_weights, 4 * H, gates, 0, gate_rows, -1)
         for i in range(running):
             n = samples[i]
             out = outputs[n * output_step : n * output_step + 2 * H]
             h = out[H:]
-            forward_row(H, gates, n * gate_step, cs, n * H, n * H, h)
-            inputs[input_rows[i] + D : input_rows[i] + D + H] = h
+            gates_forward(H, gates, n * gate_step, cs, n * H, n * H, outputs, n * output_step + H)
+            copy(h, 0, inputs, input_rows[i] + D, H)
             at = (n * sample_size + step) * T1
             dots(1, lengths[n], H, out, H, H, enc, n * T1 * H, H, weights, at, T1, tiles[share])
             a = weights[at : at + lengths[n]]

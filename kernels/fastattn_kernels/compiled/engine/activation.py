@@ -22,15 +22,15 @@ _EXP_0, _EXP_1, _EXP_2 = _f(5.0000001201e-1), _f(1.6666665459e-1), _f(4.16657958
 _EXP_3, _EXP_4, _EXP_5 = _f(8.3334519073e-3), _f(1.3981999507e-3), _f(1.9875691500e-4)
 
 # tanh(x) = x P(x^2) / Q(x^2) for |x| <= 7.9, beyond which it rounds to 1: the rational function of the Eigen library.
-_TANH_LIMIT = _f(7.90531110763549805)
-_P_1, _P_3, _P_5 = _f(4.89352455891786e-03), _f(6.37261928875436e-04), _f(1.48572235717979e-05)
-_P_7, _P_9, _P_11, _P_13 = (
+TANH_LIMIT = _f(7.90531110763549805)
+P_1, P_3, P_5 = _f(4.89352455891786e-03), _f(6.37261928875436e-04), _f(1.48572235717979e-05)
+P_7, P_9, P_11, P_13 = (
     _f(5.12229709037114e-08),
     _f(-8.60467152213735e-11),
     _f(2.00018790482477e-13),
     _f(-2.76076847742355e-16),
 )
-_Q_0, _Q_2, _Q_4, _Q_6 = (
+Q_0, Q_2, Q_4, Q_6 = (
     _f(4.89352518554385e-03),
     _f(2.26843463243900e-03),
     _f(1.18534705686654e-04),
@@ -75,17 +75,17 @@ def _tanh(x):
         return lambda x: math.tanh(x)
 
     def float32_tanh(x):
-        x = min(max(x, -_TANH_LIMIT), _TANH_LIMIT)
+        x = min(max(x, -TANH_LIMIT), TANH_LIMIT)
         s = x * x
-        p = multiply_add(s, _P_13, _P_11)
-        p = multiply_add(p, s, _P_9)
-        p = multiply_add(p, s, _P_7)
-        p = multiply_add(p, s, _P_5)
-        p = multiply_add(p, s, _P_3)
-        p = multiply_add(p, s, _P_1)
-        q = multiply_add(s, _Q_6, _Q_4)
-        q = multiply_add(q, s, _Q_2)
-        q = multiply_add(q, s, _Q_0)
+        p = multiply_add(s, P_13, P_11)
+        p = multiply_add(p, s, P_9)
+        p = multiply_add(p, s, P_7)
+        p = multiply_add(p, s, P_5)
+        p = multiply_add(p, s, P_3)
+        p = multiply_add(p, s, P_1)
+        q = multiply_add(s, Q_6, Q_4)
+        q = multiply_add(q, s, Q_2)
+        q = multiply_add(q, s, Q_0)
         return x * p / q
 
     return float32_tanh

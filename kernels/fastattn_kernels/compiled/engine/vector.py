@@ -39,16 +39,16 @@ NOTHING_AHEAD = 0  # the tile looks ahead to no address
 DOT_ROWS = 4  # add_tile_dots does up to 4 x 4 dot products at once
 
 
-def _number_type(dtype):
+def number_type(dtype):
     return {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}[dtype]
 
 
-def _data(context, builder, array_type, array):
+def data(context, builder, array_type, array):
     """The pointer to the first element of an array."""
     return context.make_array(array_type)(context, builder, array).data
 
 
-def _fused_multiply_add(builder, vector, number, lanes):
+def fused_multiply_add(builder, vector, number, lanes):
     """LLVM's fused multiply-add for a vector type; on a machine without FMA it becomes a product and a sum."""
     name = f"llvm.fmuladd.v{lanes}f{32 if isinstance(number, ir.FloatType) else 64}"
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
@@ -130,12 +130,12 @@ def _emit_tile_product(
     def emit(context, builder, signature, arguments):
         rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start = arguments[:14]
         addend, *aheads = arguments[14:]
-        number, itemsize = _number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
+        number, itemsize = number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
         vector = ir.VectorType(number, lanes)
-        fma = _fused_multiply_add(builder, vector, number, lanes)
+        fma = fused_multiply_add(builder, vector, number, lanes)
         a, a_rows, b, c_rows = (
-            builder.gep(_data(context, builder, signature.args[i], array), [start])
+            builder.gep(data(context, builder, signature.args[i], array), [start])
             for i, array, start in ((2, a, a_start), (4, a_rows, a_first), (7, b, b_start), (11, c_rows, c_first))
         )
         zeros = ir.Constant(ir.ArrayType(number, GROUPS * GROUP_BYTES // itemsize), None)
@@ -194,13 +194,13 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
 
     def emit(context, builder, signature, arguments):
         rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile = arguments
-        number, itemsize = _number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
+        number, itemsize = number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
         lanes = GROUP_BYTES // itemsize
         vector = ir.VectorType(number, lanes)
-        fma = _fused_multiply_add(builder, vector, number, lanes)
+        fma = fused_multiply_add(builder, vector, number, lanes)
 
         def row_pointers(array_type, array, start, step, count):
-            first = builder.gep(_data(context, builder, array_type, array), [start])
+            first = builder.gep(data(context, builder, array_type, array), [start])
             last = builder.sub(count, _i64(1))
             indices = [builder.select(builder.icmp_signed("<", _i64(i), count), _i64(i), last) for i in range(DOT_ROWS)]
             return [builder.gep(first, [builder.mul(i, step)]) for i in indices]
@@ -219,7 +219,7 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
         # The lanes of each total are added up in an order that is the same for every element.
         name = f"llvm.vector.reduce.fadd.v{lanes}f{itemsize * 8}"
         reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, vector]), name)
-        pointer = _data(context, builder, signature.args[9], tile)
+        pointer = data(context, builder, signature.args[9], tile)
         for i, total in enumerate(totals):
             place = builder.gep(pointer, [_i64(i)])
             builder.store(builder.call(reduce, [builder.load(place), total], fastmath=("reassoc",)), place)
@@ -280,11 +280,11 @@ def _emit_copy_transposed(typingctx, source, start, step, target, position, targ
 
     def emit(context, builder, signature, arguments):
         source, start, step, target, position, target_step = arguments
-        number, itemsize = _number_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
+        number, itemsize = number_type(signature.args[0].dtype), signature.args[0].dtype.bitwidth // 8
         lanes = GROUP_BYTES // itemsize
         vector = ir.VectorType(number, lanes)
-        source = builder.gep(_data(context, builder, signature.args[0], source), [start])
-        target = builder.gep(_data(context, builder, signature.args[3], target), [position])
+        source = builder.gep(data(context, builder, signature.args[0], source), [start])
+        target = builder.gep(data(context, builder, signature.args[3], target), [position])
         rows = [_load(builder, builder.gep(source, [builder.mul(_i64(i), step)]), vector, itemsize) for i in range(lanes)]
         half = lanes // 2
         while half:
@@ -313,12 +313,46 @@ def copy_transposed(source, start, step, target, position, target_step):
 
 
 @intrinsic
+def copy(typingctx, source, start, target, position, count):
+    """target[position : position + count] = source[start : start + count] for two flat arrays that do not overlap.
+
+    Numba's own assignment between slices spends longer on its checks than on a short row.
+    """
+    n = types.intp
+    signature = types.void(source, n, target, n, n)
+
+    def emit(context, builder, signature, arguments):
+        source, start, target, position, count = arguments
+        source = builder.gep(data(context, builder, signature.args[0], source), [start])
+        target = builder.gep(data(context, builder, signature.args[2], target), [position])
+        cgutils.raw_memcpy(builder, target, source, count, signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def clear(typingctx, array, position, count):
+    """array[position : position + count] = 0 for a flat array."""
+    signature = types.void(array, types.intp, types.intp)
+
+    def emit(context, builder, signature, arguments):
+        array, position, count = arguments
+        pointer = builder.gep(data(context, builder, signature.args[0], array), [position])
+        itemsize = _i64(signature.args[0].dtype.bitwidth // 8)
+        cgutils.memset(builder, pointer, builder.mul(count, itemsize), 0)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
 def multiply_add(typingctx, x, y, z):
     """x * y + z, rounded once where the machine can. Vectorises in a loop, and is the same in every loop."""
     signature = x(x, x, x)
 
     def emit(context, builder, signature, arguments):
-        number = _number_type(signature.return_type)
+        number = number_type(signature.return_type)
         name = f"llvm.fmuladd.f{32 if isinstance(number, ir.FloatType) else 64}"
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number] * 3), name)
         return builder.call(function, arguments)
@@ -344,6 +378,6 @@ def pointer_to(typingctx, address, like):
     signature = types.CPointer(like.dtype)(types.int64, like)
 
     def emit(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], _number_type(signature.args[1].dtype).as_pointer())
+        return builder.inttoptr(arguments[0], number_type(signature.args[1].dtype).as_pointer())
 
     return signature, emit

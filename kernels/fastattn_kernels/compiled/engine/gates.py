@@ -1,0 +1,258 @@
+"""The LSTM's gates, a row of one step at a time, written as vectors like `vector`, whose words and helpers it uses.
+
+Numba could be given these as loops, but would check eight rows for overlap before each, and would divide four times
+for every unit where once is enough. float64, which is for checking and not for speed, has the plain loops.
+"""
+
+import math
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from . import activation
+from .activation import sigmoid, tanh
+from .cpu import GROUP_BYTES
+from .jit import separate
+from .vector import data, fused_multiply_add
+
+_i32, _i64 = ir.IntType(32), ir.IntType(64)
+_LANES = GROUP_BYTES // 4
+
+
+class _Vectors:
+    """Emits the arithmetic of vectors of float32."""
+
+    def __init__(self, builder):
+        self.builder = builder
+        self.type = ir.VectorType(ir.FloatType(), _LANES)
+        self._fma = fused_multiply_add(builder, self.type, ir.FloatType(), _LANES)
+
+    def constant(self, number):
+        return ir.Constant(self.type, [ir.Constant(ir.FloatType(), float(number))] * _LANES)
+
+    def add(self, x, y):
+        return self.builder.fadd(x, y)
+
+    def subtract(self, x, y):
+        return self.builder.fsub(x, y)
+
+    def multiply(self, x, *others):
+        for y in others:
+            x = self.builder.fmul(x, y)
+        return x
+
+    def multiply_add(self, x, y, z):
+        return self.builder.call(self._fma, [x, y, z])
+
+    def polynomial(self, x, *coefficients):
+        """Horner's rule, the highest coefficient first."""
+        result = self.constant(coefficients[0])
+        for c in coefficients[1:]:
+            result = self.multiply_add(result, x, self.constant(c))
+        return result
+
+    def bounded(self, x, limit):
+        """x, or the nearer of -limit and limit; NaN stays."""
+        for bound, beyond in ((limit, ">"), (-limit, "<")):
+            bound = self.constant(bound)
+            x = self.builder.select(self.builder.fcmp_ordered(beyond, x, bound), bound, x)
+        return x
+
+    def tanh_fraction(self, x):
+        """tanh x as a numerator and a denominator, which lies between 0.0048 and 1."""
+        a = activation
+        x = self.bounded(x, a.TANH_LIMIT)
+        s = self.multiply(x, x)
+        p = self.polynomial(s, a.P_13, a.P_11, a.P_9, a.P_7, a.P_5, a.P_3, a.P_1)
+        return self.multiply(x, p), self.polynomial(s, a.Q_6, a.Q_4, a.Q_2, a.Q_0)
+
+
+class _Row:
+    """A row in a flat array, of which one lane group at a time is read and written, under a mask or whole."""
+
+    def __init__(self, vectors, pointer):
+        self._vectors, self._pointer = vectors, pointer
+
+    def _at(self, j):
+        builder = self._vectors.builder
+        return builder.bitcast(builder.gep(self._pointer, [j]), self._vectors.type.as_pointer())
+
+    def load(self, j, mask):
+        builder, vector = self._vectors.builder, self._vectors.type
+        if mask is None:
+            load = builder.load(self._at(j))
+            load.align = 4
+            return load
+        zeros = ir.Constant(vector, None)
+        function_type = ir.FunctionType(vector, [vector.as_pointer(), _i32, mask.type, vector])
+        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.load.v{_LANES}f32.p0")
+        return builder.call(function, [self._at(j), _i32(4), mask, zeros])
+
+    def store(self, j, value, mask):
+        builder, vector = self._vectors.builder, self._vectors.type
+        if mask is None:
+            builder.store(value, self._at(j)).align = 4
+            return
+        function_type = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), _i32, mask.type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.store.v{_LANES}f32.p0")
+        builder.call(function, [value, self._at(j), _i32(4), mask])
+
+
+def _for_each_group(builder, H, body):
+    """Emit body(j, mask) for the lane groups of a row of H numbers: whole ones in a loop, then the rest under a mask."""
+    whole = builder.and_(H, _i64(-_LANES))
+    with cgutils.for_range_slice(builder, _i64(0), whole, _i64(_LANES), intp=_i64) as (j, _):
+        body(j, None)
+    with builder.if_then(builder.icmp_signed("<", whole, H)):
+        rest = builder.trunc(builder.sub(H, whole), _i32)
+        lanes = ir.Constant(ir.VectorType(_i32, _LANES), [_i32(i) for i in range(_LANES)])
+        first = builder.insert_element(ir.Constant(lanes.type, ir.Undefined), rest, _i32(0))
+        limits = builder.shuffle_vector(first, ir.Constant(lanes.type, ir.Undefined), ir.Constant(lanes.type, None))
+        body(whole, builder.icmp_signed("<", lanes, limits))
+
+
+def _rows(context, builder, signature, arguments, vectors, *pairs):
+    """Rows, from the indices of pairs of arguments: a flat array, and a place in it."""
+    return [
+        _Row(vectors, builder.gep(data(context, builder, signature.args[i], arguments[i]), [arguments[i + 1]])) for i in pairs
+    ]
+
+
+def _gate_rows(vectors, z, H):
+    builder = vectors.builder
+    return [_Row(vectors, builder.gep(z._pointer, [builder.mul(H, _i64(k))])) for k in range(4)]
+
+
+@intrinsic
+def _emit_forward(typingctx, H, gates, z, cs, c_prev, c, hs, h):
+    n = types.intp
+    signature = types.void(n, gates, n, cs, n, n, hs, n)
+
+    def emit(context, builder, signature, arguments):
+        v, H = _Vectors(builder), arguments[0]
+        z, c_prev, h = _rows(context, builder, signature, arguments, v, 1, 3, 6)
+        c = _Row(v, builder.gep(data(context, builder, signature.args[3], arguments[3]), [arguments[5]]))
+        f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
+        half = v.constant(0.5)
+
+        def units(j, mask):
+            zs = [row.load(j, mask) for row in (f_row, i_row, g_row, o_row)]
+            # sigmoid z = 1/2 + tanh(z/2) / 2
+            fractions = [v.tanh_fraction(x if row is g_row else v.multiply(half, x))
+                         for row, x in zip((f_row, i_row, g_row, o_row), zs)]  # fmt: skip
+            (nf, df), (ni, di), (ng, dg), (no, do) = fractions
+            fi, go = v.multiply(df, di), v.multiply(dg, do)
+            reciprocal = builder.fdiv(v.constant(1), v.multiply(fi, go))
+            of_fi, of_go = v.multiply(reciprocal, go), v.multiply(reciprocal, fi)
+            f = v.multiply_add(half, v.multiply(nf, di, of_fi), half)
+            i = v.multiply_add(half, v.multiply(ni, df, of_fi), half)
+            g = v.multiply(ng, do, of_go)
+            o = v.multiply_add(half, v.multiply(no, dg, of_go), half)
+            new = v.multiply_add(f, c_prev.load(j, mask), v.multiply(g, i))
+            numerator, denominator = v.tanh_fraction(new)
+            out = v.multiply(o, builder.fdiv(numerator, denominator))
+            for row, value in ((f_row, f), (g_row, g), (i_row, i), (o_row, o), (c, new), (h, out)):
+                row.store(j, value, mask)
+
+        _for_each_group(builder, H, units)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def _emit_backward(typingctx, H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+    n = types.intp
+    signature = types.void(n, dhs, n, dh, n, dc, n, gates, n, cs, n, n)
+
+    def emit(context, builder, signature, arguments):
+        v, H = _Vectors(builder), arguments[0]
+        dhs, dh, dc, z, c = _rows(context, builder, signature, arguments, v, 1, 3, 5, 7, 9)
+        c_prev = _Row(v, builder.gep(data(context, builder, signature.args[9], arguments[9]), [arguments[11]]))
+        f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
+        one = v.constant(1)
+
+        def units(j, mask):
+            f, g, i, o = (row.load(j, mask) for row in (f_row, g_row, i_row, o_row))
+            numerator, denominator = v.tanh_fraction(c.load(j, mask))
+            tanh_c = builder.fdiv(numerator, denominator)
+            dh_j = v.add(dhs.load(j, mask), dh.load(j, mask))
+            slope = v.subtract(one, v.multiply(tanh_c, tanh_c))
+            dc_j = v.multiply_add(v.multiply(dh_j, o), slope, dc.load(j, mask))
+            df, dg, di = (v.multiply(dc_j, x) for x in (c_prev.load(j, mask), i, g))
+            do = v.multiply(dh_j, tanh_c)
+            for row, gate, d in ((f_row, f, df), (i_row, i, di), (o_row, o, do)):
+                row.store(j, v.multiply(d, gate, v.subtract(one, gate)), mask)
+            g_row.store(j, v.multiply(dg, v.subtract(one, v.multiply(g, g))), mask)
+            dc.store(j, v.multiply(dc_j, f), mask)
+
+        _for_each_group(builder, H, units)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+def _forward(H, gates, z, cs, c_prev, c, hs, h):
+    """The body of :func:`gates_forward`."""
+
+
+def _backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+    """The body of :func:`gates_backward`."""
+
+
+@overload(_forward)
+def _typed_forward(H, gates, z, cs, c_prev, c, hs, h):
+    if gates.dtype == types.float32:
+        return lambda H, gates, z, cs, c_prev, c, hs, h: _emit_forward(H, gates, z, cs, c_prev, c, hs, h)
+
+    def loop(H, gates, z, cs, c_prev, c, hs, h):
+        for j in range(z, z + H):
+            f, g, i, o = sigmoid(gates[j]), tanh(gates[j + H]), sigmoid(gates[j + 2 * H]), sigmoid(gates[j + 3 * H])
+            new = f * cs[c_prev + j - z] + g * i
+            gates[j], gates[j + H], gates[j + 2 * H], gates[j + 3 * H] = f, g, i, o
+            cs[c + j - z] = new
+            hs[h + j - z] = o * math.tanh(new)
+
+    return loop
+
+
+@overload(_backward)
+def _typed_backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+    if gates.dtype == types.float32:
+        return lambda H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev: _emit_backward(
+            H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev
+        )
+
+    def loop(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+        for j in range(H):
+            f, g, i, o = gates[z + j], gates[z + H + j], gates[z + 2 * H + j], gates[z + 3 * H + j]
+            tanh_c = math.tanh(cs[c + j])
+            dh_j = dhs[dhs_at + j] + dh[dh_at + j]
+            dc_j = dc[dc_at + j] + dh_j * o * (1 - tanh_c * tanh_c)
+            gates[z + j] = dc_j * cs[c_prev + j] * f * (1 - f)
+            gates[z + H + j] = dc_j * i * (1 - g * g)
+            gates[z + 2 * H + j] = dc_j * g * i * (1 - i)
+            gates[z + 3 * H + j] = dh_j * tanh_c * o * (1 - o)
+            dc[dc_at + j] = dc_j * f
+
+    return loop
+
+
+@separate("n v n v n n v n")
+def gates_forward(H, gates, z, cs, c_prev, c, hs, h):
+    """z = (f, g, i, o), 4H numbers before their activation, becomes the gates in their place; c and h are made from them.
+
+    f, i, o: sigmoid; g: tanh. c = f c_prev + g i; h = o tanh(c). All but H are a flat array and a place in it.
+    """
+    _forward(H, gates, z, cs, c_prev, c, hs, h)
+
+
+@separate("n v n v n v n v n v n n")
+def gates_backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+    """Undoes :func:`gates_forward`: the gates at z become their dz; dc, that of this step, becomes that of the step before.
+
+    The gradient of h is the sum of two rows, dhs and dh. All but H are a flat array and a place in it.
+    """
+    _backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev)
