@@ -181,7 +181,7 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
     edge, tile = edges[share], tiles[share]
     enc, dec, weights, contexts = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), cs.reshape(cs.size)
     a_rows, c_rows = np.arange(T2) * T1, np.empty(T2, np.int64)
-    for n in range(share * N // shares, (share + 1) * N // shares):
+    for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
         _scores(real2, real1, H, dec, at2, H, enc, at1, weights, at_a, T1, edge, tile)
@@ -221,7 +221,7 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
     denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
     rows, columns, c_rows = np.arange(T2) * T1, np.arange(T1), np.empty(max(T1, T2), np.int64)
     joined = width > H
-    for n in range(share * N // shares, (share + 1) * N // shares):
+    for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
         if joined:

@@ -19,7 +19,7 @@ import numpy as np
 from .engine.buffers import empty, zeros
 from .engine.cpu import GROUPS
 from .engine.gates import gates_backward, gates_forward
-from .engine.jit import kernel, shared
+from .engine.jit import kernel, num_shares, shared
 from .engine.product import (
     ceil_div,
     fill_row_addresses,
@@ -69,16 +69,15 @@ def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start,
             )  # fmt: skip
 
 
-@shared
-def pack_forward(share, shares, Wx, Wh, b, weights):
-    """[Wx; Wh; b] into panels, every row of all panels by one share."""
+@kernel
+def _pack_forward(first, last, Wx, Wh, b, weights):
+    """[Wx; Wh; b] into panels, from panel ``first`` up to ``last``."""
     D, H = Wx.shape[0], Wh.shape[0]
     K = D + H + 1
     width = panel_width(weights)
     flat_Wx, flat_Wh = Wx.reshape(Wx.size), Wh.reshape(Wh.size)
     Wx_rows, Wh_rows, b_rows = np.arange(D) * 4 * H, np.arange(H) * 4 * H, np.zeros(1, np.int64)
-    panels = ceil_div(4 * H, width)
-    for p in range(share * panels // shares, (share + 1) * panels // shares):
+    for p in range(first, last):
         column, at = p * width, p * K * width
         count = min(width, 4 * H - column)
         pack_panel(flat_Wx, column, Wx_rows, 0, D, 1, count, width, weights, at)
@@ -86,12 +85,58 @@ def pack_forward(share, shares, Wx, Wh, b, weights):
         pack_panel(b, column, b_rows, 0, 1, 1, count, width, weights, at + (D + H) * width)
 
 
+@kernel
+def _pack_backward(share, shares, Wx, Wh, weights):
+    """A share of packing [Wx; Wh] transposed into panels, 64 rows of a panel at a time."""
+    D, H = Wx.shape[0], Wh.shape[0]
+    width = panel_width(weights)
+    flat_Wx, flat_Wh, rows = Wx.reshape(Wx.size), Wh.reshape(Wh.size), np.arange(4 * H)
+    panels, blocks = ceil_div(D + H, width), ceil_div(4 * H, 64)
+    for task in range(share * panels * blocks // shares, (share + 1) * panels * blocks // shares):
+        p, k = task // blocks, task % blocks * 64
+        k_last, at = min(k + 64, 4 * H), (p * 4 * H + k) * width
+        first, last = p * width, min((p + 1) * width, D + H)
+        split = min(max(first, D), last)  # the columns before it are of Wx, the others of Wh
+        if first < split:
+            pack_panel(flat_Wx, first * 4 * H, rows, k, k_last, 4 * H, split - first, split - first, weights, at)
+        if split < last:
+            end = width - (split - first)
+            pack_panel(flat_Wh, (split - D) * 4 * H, rows, k, k_last, 4 * H, last - split, end, weights, at + split - first)
+
+
+@shared
+def pack_forward(share, shares, Wx, Wh, b, weights):
+    """[Wx; Wh; b] into panels."""
+    panels = ceil_div(4 * Wh.shape[0], panel_width(weights))
+    _pack_forward(share * panels // shares, (share + 1) * panels // shares, Wx, Wh, b, weights)
+
+
+@shared
+def pack_backward(share, shares, Wx, Wh, weights):
+    """[Wx; Wh] transposed into panels."""
+    _pack_backward(share, shares, Wx, Wh, weights)
+
+
+# Packed weights up to this many bytes are packed by every share for itself: quicker than a launch, and than fetching from
+# another core's cache.
+_OWN_WEIGHTS = 1 << 18
+
+
+def _packed(numbers, dtype):
+    """Memory for packed weights: (shares, numbers) if every share has its own, (1, numbers) if they are packed beforehand."""
+    return empty((num_shares() if numbers * dtype.itemsize <= _OWN_WEIGHTS else 1, numbers), dtype)
+
+
 @shared
 def _forward(
-    share, shares, T, D, H, order, starts, xs, h0, c0, weights, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last
+    share, shares, T, order, starts, xs, h0, c0, Wx, Wh, b, packed, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last
 ):
     N = order.size
+    D, H = Wx.shape[0], Wh.shape[0]
     K = D + H + 1
+    weights = packed[share % packed.shape[0]]
+    if packed.shape[0] > 1:
+        _pack_forward(0, ceil_div(4 * H, panel_width(weights)), Wx, Wh, b, weights)
     mine = ceil_div(N - share, shares)
     input_rows, gate_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
@@ -142,44 +187,29 @@ def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
     order, starts = _running(lengths, N, T)
     R = int(starts[-1])
     input_step, gate_step = odd_step(K, dtype), odd_step(4 * H, dtype)
-    weights = empty(panel_numbers(K, 4 * H, dtype), dtype)
+    packed = _packed(panel_numbers(K, 4 * H, dtype), dtype)
     inputs, gates, cs = empty(R * input_step, dtype), empty(R * gate_step, dtype), empty((N + R) * H, dtype)
     hs, h_last, c_last = empty((N, T, H), dtype), empty((N, H), dtype), empty((N, H), dtype)
-    pack_forward(Wx, Wh, b, weights, work=4 * weights.size)
+    if len(packed) == 1:
+        pack_forward(Wx, Wh, b, packed[0], work=4 * packed.size)
     _forward(
-        T, D, H, order, starts, _flat(xs), _flat(h0), _flat(c0), weights, inputs, input_step, gates, gate_step, cs,
-        _flat(hs), _flat(h_last), _flat(c_last), work=8 * R * K * H,
+        T, order, starts, _flat(xs), _flat(h0), _flat(c0), Wx, Wh, b, packed, inputs, input_step, gates, gate_step, cs,
+        _flat(hs), _flat(h_last), _flat(c_last), shares=len(packed) if len(packed) > 1 else None, work=8 * R * K * H,
     )  # fmt: skip
     return hs, h_last, c_last, (N, T, D, order, starts, inputs, input_step, gates, gate_step, cs)
 
 
 @shared
-def _pack_backward(share, shares, Wx, Wh, weights):
-    """[Wx; Wh] transposed into panels."""
-    D, H = Wx.shape[0], Wh.shape[0]
-    width = panel_width(weights)
-    flat_Wx, flat_Wh, rows = Wx.reshape(Wx.size), Wh.reshape(Wh.size), np.arange(4 * H)
-    panels, blocks = ceil_div(D + H, width), ceil_div(4 * H, 64)
-    for task in range(share * panels * blocks // shares, (share + 1) * panels * blocks // shares):
-        p, k = task // blocks, task % blocks * 64
-        k_last = min(k + 64, 4 * H)
-        at = (p * 4 * H + k) * width
-        first, last = p * width, min((p + 1) * width, D + H)
-        split = min(max(first, D), last)  # the columns before it are of Wx, the others of Wh
-        if first < split:
-            pack_panel(flat_Wx, first * 4 * H, rows, k, k_last, 4 * H, split - first, split - first, weights, at)
-        if split < last:
-            end = width - (split - first)
-            pack_panel(flat_Wh, (split - D) * 4 * H, rows, k, k_last, 4 * H, last - split, end, weights, at + split - first)
-
-
-@shared
 def _backward(
-    share, shares, T, D, H, order, starts, dhs, dh_last, dc_last, weights, gates, gate_step, cs, dinputs, dinput_step, dc,
+    share, shares, T, order, starts, dhs, dh_last, dc_last, Wx, Wh, packed, gates, gate_step, cs, dinputs, dinput_step, dc,
     dxs, dh0, dc0,
 ):  # fmt: skip
     """The gates of every row become its dz, in their place."""
     N = order.size
+    D, H = Wx.shape[0], Wh.shape[0]
+    weights = packed[share % packed.shape[0]]
+    if packed.shape[0] > 1:
+        _pack_backward(0, 1, Wx, Wh, weights)
     mine = ceil_div(N - share, shares)
     gate_rows, dinput_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(dinputs, share * dinput_step, shares * dinput_step, dinput_rows)
@@ -231,15 +261,16 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
     R = int(starts[-1])
     dh_last = zeros((N, H), dtype) if dh_last is None else dh_last
     dc_last = zeros((N, H), dtype) if dc_last is None else dc_last
-    weights = empty(panel_numbers(4 * H, D + H, dtype), dtype)
+    packed = _packed(panel_numbers(4 * H, D + H, dtype), dtype)
     dinput_step = odd_step(D + H, dtype)
     dinputs, dc = empty(N * dinput_step, dtype), empty(N * H, dtype)
     dxs, dh0, dc0 = empty((N, T, D), dtype), empty((N, H), dtype), empty((N, H), dtype)
-    _pack_backward(Wx, Wh, weights, work=4 * weights.size)
+    if len(packed) == 1:
+        pack_backward(Wx, Wh, packed[0], work=4 * packed.size)
     _backward(
-        T, D, H, order, starts, _flat(dhs), _flat(dh_last), _flat(dc_last), weights, gates, gate_step, cs,
+        T, order, starts, _flat(dhs), _flat(dh_last), _flat(dc_last), Wx, Wh, packed, gates, gate_step, cs,
         dinputs, dinput_step, dc, _flat(dxs), _flat(dh0), _flat(dc0),
-        work=8 * R * (D + H) * H,
+        shares=len(packed) if len(packed) > 1 else None, work=8 * R * (D + H) * H,
     )  # fmt: skip
     dW_rows = np.concatenate((row_addresses(dWx), row_addresses(dWh), row_addresses(db[None])))
     panels, tiles = scratch(dtype)

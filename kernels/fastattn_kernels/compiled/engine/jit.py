@@ -33,8 +33,8 @@ except ImportError:  # Windows
 if config.DISABLE_JIT:
     raise RuntimeError("the compiled kernels need Numba's compiler, which NUMBA_DISABLE_JIT switches off")
 
-# Work of fewer floating-point operations than this is done before a second thread has woken.
-_SERIAL_BELOW = 50_000
+# Work of fewer operations than this is done before a second thread has woken.
+_SERIAL_BELOW = 200_000
 
 _lock = threading.RLock()  # two launches at once abort the process under one of Numba's threading layers
 _threads = 1
@@ -170,8 +170,11 @@ class shared:
             if shares == 1:
                 self._frame(shares, arguments)
                 return
-            before = numba.get_num_threads()
-            numba.set_num_threads(min(shares, config.NUMBA_NUM_THREADS))
+            before, wanted = numba.get_num_threads(), min(shares, config.NUMBA_NUM_THREADS)
+            if before == wanted:
+                self._frame(shares, arguments)
+                return
+            numba.set_num_threads(wanted)
             try:
                 self._frame(shares, arguments)
             finally:
