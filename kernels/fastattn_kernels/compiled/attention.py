@@ -8,10 +8,10 @@ import numpy as np
 
 from .engine.buffers import empty
 from .engine.cpu import MAX_ROWS
-from .engine.jit import kernel, shared
+from .engine.jit import kernel, separate, shared
 from .engine.padding import all_lengths
 from .engine.product import dots, fill_row_addresses, matmul, panel_width, product, scratch, tile_count
-from .engine.vector import NOTHING_AHEAD, TO_C, TO_ZEROS
+from .engine.vector import NOTHING_AHEAD, TO_C, TO_ZEROS, clear, copy
 from .softmax import softmax_backward_row, softmax_row
 
 _ROWS_TO_PACK = 32
@@ -103,7 +103,7 @@ def weighted_sum_backward(dc, hs, a, lengths):
     return dhs, da
 
 
-@kernel
+@separate("n v n i n v n n n n v n n i n v v")
 def _add_weighted_rows(
     rows, a, a_start, a_rows, a_step, b, b_start, b_step, H, depth, c, c_start, c_step, c_rows, accumulate, edge, tile
 ):
@@ -157,7 +157,7 @@ def _add_weighted_rows(
                     c[c_start + (first + r) * c_step + column + j] = tile[r * group + j]
 
 
-@kernel
+@separate("n n n v n n v n v n n v v")
 def _scores(rows, columns, H, a, a_start, a_step, b, b_start, c, c_start, c_step, packed, tile):
     """c[r, j] = the dot product of row r of a with row j of b, H numbers each; the rows of a and c are a_step and c_step apart.
 
@@ -186,18 +186,18 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
         _scores(real2, real1, H, dec, at2, H, enc, at1, weights, at_a, T1, edge, tile)
         for t in range(real2):
-            softmax_row(a[n, t, :real1])
-            a[n, t, real1:] = 0
-        a[n, real2:] = 0
+            softmax_row(weights, at_a + t * T1, real1)
+            clear(weights, at_a + t * T1 + real1, T1 - real1)
+        clear(weights, at_a + real2 * T1, (T2 - real2) * T1)
         if real1 > 0:
             _add_weighted_rows(
                 real2, weights, at_a, a_rows, 1, enc, at1, H, H, real1, contexts, at_c, width, c_rows, False, edge, tile
             )
-        else:
-            cs[n, :, :H] = 0
-        if width > H:
-            cs[n, :real2, H:] = hs_dec[n, :real2]
-        cs[n, real2:] = 0
+        for t in range(real2):
+            if real1 == 0:
+                clear(contexts, at_c + t * width, H)
+            copy(dec, at2 + t * H, contexts, at_c + t * width + H, width - H)
+        clear(contexts, at_c + real2 * width, (T2 - real2) * width)
 
 
 def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec, join):
@@ -224,23 +224,24 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
     for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
-        if joined:
-            dhs_dec[n, :real2] = dcs[n, :real2, H:]
-        dhs_dec[n, real2:] = 0
+        for t in range(real2):  # what is beside the contexts, or zeros, for the rest to be added to
+            if joined:
+                copy(dc, at_c + t * width + H, ddec, at2 + t * H, H)
+            else:
+                clear(ddec, at2 + t * H, H)
+        clear(ddec, at2 + real2 * H, (T2 - real2) * H)
         if real1 == 0 or real2 == 0:
-            dhs_enc[n] = 0
-            if not joined:
-                dhs_dec[n] = 0
+            clear(denc, at1, T1 * H)
             continue
         _scores(real2, real1, H, dc, at_c, width, enc, at1, ds_n, 0, T1, edge, tile)  # da
         for t in range(real2):
-            softmax_backward_row(ds_n[t * T1 : t * T1 + real1], a[n, t, :real1])
-        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, H, real1, ddec, at2, H, c_rows, joined, edge, tile)
+            softmax_backward_row(ds_n, t * T1, weights, at_a + t * T1, real1)
+        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, H, real1, ddec, at2, H, c_rows, True, edge, tile)
         _add_weighted_rows(
             real1, weights, at_a, columns, T1, dc, at_c, width, H, real2, denc, at1, H, c_rows, False, edge, tile
         )
         _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, H, real2, denc, at1, H, c_rows, True, edge, tile)
-        dhs_enc[n, real1:] = 0
+        clear(denc, at1 + real1 * H, (T1 - real1) * H)
 
 
 def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, join):

@@ -19,7 +19,7 @@ import numpy as np
 from .engine.buffers import empty, zeros
 from .engine.cpu import GROUPS
 from .engine.gates import gates_backward, gates_forward
-from .engine.jit import kernel, num_shares, shared
+from .engine.jit import kernel, num_shares, separate, shared
 from .engine.product import (
     ceil_div,
     fill_row_addresses,
@@ -44,7 +44,7 @@ def _running(lengths, N, T):
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
 
 
-@kernel
+@separate("n v n i n v n v n i n")
 def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows, ahead):
     """c = a times packed weights (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
 

@@ -82,9 +82,8 @@ def _search(
             copy(h, 0, inputs, input_rows[i] + D, H)
             at = (n * sample_size + step) * T1
             dots(1, lengths[n], H, out, H, H, enc, n * T1 * H, H, weights, at, T1, tiles[share])
-            a = weights[at : at + lengths[n]]
-            softmax_row(a)
-            _context(hs_enc[n], lengths[n], a, out[:H])
+            softmax_row(weights, at, lengths[n])
+            _context(hs_enc[n], lengths[n], weights[at : at + lengths[n]], out[:H])
         multiply_rows(running, outputs, 0, output_rows, 2 * H + 1, output_weights, V, scores, 0, score_rows, -1)
         left = 0
         for i in range(running):

@@ -2,7 +2,7 @@
 
 from .engine.activation import exp
 from .engine.buffers import empty
-from .engine.jit import kernel, reduction, shared
+from .engine.jit import reduction, separate, shared
 from .engine.padding import all_lengths
 
 
@@ -38,19 +38,21 @@ def _exponentials(x, shift):
 # The rows are worked on in place: loops that read one row and write another that may be the same would not vectorise.
 
 
-@kernel
-def softmax_row(x):
-    """The softmax of a row, in place. The row may be empty."""
-    if x.size == 0:
+@separate("v n n")
+def softmax_row(array, start, count):
+    """array[start : start + count], a row in a flat array, becomes its softmax. The row may be empty."""
+    if count == 0:
         return
+    x = array[start : start + count]
     total = _exponentials(x, highest(x))
     for i in range(x.size):
         x[i] = x[i] / total
 
 
-@kernel
-def softmax_backward_row(d, y):
+@separate("v n v n n")
+def softmax_backward_row(gradient, d_start, softmax, y_start, count):
     """d, the gradient of a row y that is a softmax, becomes that of its argument: y (d - dot(d, y))."""
+    d, y = gradient[d_start : d_start + count], softmax[y_start : y_start + count]
     inner = dot(d, y)
     for i in range(y.size):
         d[i] = y[i] * (d[i] - inner)
@@ -60,9 +62,8 @@ def softmax_backward_row(d, y):
 def _forward(share, shares, x, lengths, y):
     N = lengths.size
     for n in range(share * N // shares, (share + 1) * N // shares):
-        row = y[n, : lengths[n]]
-        row[:] = x[n, : lengths[n]]
-        softmax_row(row)
+        y[n, : lengths[n]] = x[n, : lengths[n]]
+        softmax_row(y.reshape(y.size), n * y.shape[1], lengths[n])
         y[n, lengths[n] :] = 0
 
 
@@ -72,7 +73,7 @@ def _backward(share, shares, dy, y, lengths, dx):
     for n in range(share * N // shares, (share + 1) * N // shares):
         real = lengths[n]
         dx[n, :real] = dy[n, :real]
-        softmax_backward_row(dx[n, :real], y[n, :real])
+        softmax_backward_row(dx.reshape(y.size), n * y.shape[1], y.reshape(y.size), n * y.shape[1], real)
         dx[n, real:] = 0
 
 

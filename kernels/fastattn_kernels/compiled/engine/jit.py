@@ -103,20 +103,32 @@ def reduction(function: Any) -> Any:
     return _compiled(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
+_separates: list[tuple[Any, str, str]] = []  # dispatcher, name, letters of the arguments: a function after those it calls
+_published: dict[Any, int] = {}  # by dtype: how many of them are known to the linker
+
+
+def _publish_separates(argument_types: Any) -> None:
+    """Make all separate functions known to the linker for the dtype that a kernel works in: its first array's of floats."""
+    dtypes = (t.dtype for t in argument_types if isinstance(t, types.Array) and t.dtype in (types.float32, types.float64))
+    for dtype in list(dtypes)[:1]:
+        kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
+        for dispatcher, name, letters in _separates[_published.get(dtype, 0) :]:
+            linking.publish(dispatcher, name, [kinds[letter] for letter in letters.split()])
+            _published[dtype] = _published.get(dtype, 0) + 1
+
+
 def separate(arguments: str) -> Any:
-    """Compile a function that returns nothing once for each dtype, here and now; kernels call it by name.
+    """Compile a function that returns nothing once for each dtype that is used; kernels call it by name.
 
     ``arguments``: a letter for each, n a whole number, i a flat array of int64, v a flat array of the dtype.
     """
 
     def decorate(function: Any) -> Any:
         dispatcher, name = _compiled(function), _name(function)
-        for dtype in (types.float32, types.float64):
-            kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
-            linking.publish(dispatcher, name, [kinds[letter] for letter in arguments.split()])
+        _separates.append((dispatcher, name, arguments))
 
         def stub(*arguments: Any) -> None:
-            dispatcher(*arguments)
+            raise RuntimeError("only compiled code calls this")
 
         @overload(stub)
         def _typed(*arguments: Any) -> Any:
@@ -151,6 +163,7 @@ class shared:
 
         def compile_body_and_frame(types_of_frame: Any) -> Any:
             _, arguments = types_of_frame
+            _publish_separates(arguments.types)
             linking.publish(self._body, name, (types.int64, types.int64, *arguments.types))
             return compile_frame(types_of_frame)
 
@@ -163,6 +176,7 @@ class shared:
         shares = 1 if work < _SERIAL_BELOW else shares or _threads
         with _lock:
             if _forked:
+                _publish_separates([numba.typeof(a) for a in arguments])
                 for share in range(shares):
                     self._body(share, shares, *arguments)
                 return

@@ -40,8 +40,8 @@ def _emit_call(context, builder, name, argument_types, arguments):
 
 
 def _plain(t):
-    """The type under which a function is published: int64 for any whole number, a plain array for a read-only one."""
-    return types.int64 if isinstance(t, types.Integer) else t.copy(readonly=False)
+    """The type under which a function is published: int64 for any whole number or truth value, a plain array for a read-only one."""
+    return types.int64 if isinstance(t, (types.Integer, types.Boolean)) else t.copy(readonly=False)
 
 
 @intrinsic(prefer_literal=True)
@@ -52,7 +52,7 @@ def call(typingctx, name, arguments):
         given = signature.args[1].types
         wanted = [_plain(t) for t in given]
         elements = [
-            context.cast(builder, value, t, w) if isinstance(t, types.Integer) else value
+            context.cast(builder, value, t, w) if isinstance(t, (types.Integer, types.Boolean)) else value
             for value, t, w in zip(cgutils.unpack_tuple(builder, values[1]), given, wanted)
         ]
         _emit_call(context, builder, name.literal_value, wanted, elements)

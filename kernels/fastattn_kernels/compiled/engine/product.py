@@ -72,7 +72,7 @@ def product(
             )  # fmt: skip
 
 
-@kernel
+@separate("v n i n n n n n v n")
 def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel, panel_start):
     """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them up to ``end`` in all.
 
