@@ -6,6 +6,7 @@ out here.
 """
 
 import math
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,6 +42,11 @@ def _shapes(arrays: Arrays) -> str:
     return ", ".join(str(array.shape) for array in arrays) + (f" of {arrays[0].dtype}" if arrays else "none")
 
 
+def _same(arrays: Arrays, others: Arrays) -> bool:
+    """Whether two lists hold the same arrays, one by one: the objects, not the numbers."""
+    return len(arrays) == len(others) and all(map(operator.is_, arrays, others))
+
+
 class Optimizer:
     """What the optimizers have in common: the learning rate ``lr``, and one or more state arrays for each parameter.
 
@@ -53,6 +59,11 @@ class Optimizer:
     def __init__(self, lr: float):
         self.lr = checked_number("lr", lr, 0)
         self._states: list[list[np.ndarray]] | None = None
+        self._checked: tuple[Arrays, Arrays] = [], []
+
+    def __getstate__(self) -> dict[str, object]:
+        """For copies and pickles, which have other arrays."""
+        return {**self.__dict__, "_checked": ([], [])}
 
     def update(self, params: Arrays, grads: Arrays) -> None:
         """One step: changes ``params[i][...]`` in place.
@@ -60,6 +71,16 @@ class Optimizer:
         ValueError when the two lists differ in length or shapes, or from those of the first update; TypeError when
         they hold anything but arrays of float32 or float64, one dtype in a list.
         """
+        # The same arrays again need no second look.
+        if not (_same(params, self._checked[0]) and _same(grads, self._checked[1])) or self._states is None:
+            self._check(params, grads)
+            self._checked = [*params], [*grads]
+        assert self._states is not None
+        if params:  # a layer without weights has none
+            self._step(params, grads, *self._states)
+
+    def _check(self, params: Arrays, grads: Arrays) -> None:
+        """The errors of ``update``; and the state, at the first one."""
         _check_arrays("params", params)
         _check_arrays("grads", grads)
         shapes = _shapes(params)
@@ -70,8 +91,6 @@ class Optimizer:
         for state in self._states:
             if _shapes(state) != shapes:
                 raise ValueError(f"params are {shapes}; expected those of the first update, {_shapes(state)}")
-        if params:  # a layer without weights has none
-            self._step(params, grads, *self._states)
 
     def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
         raise NotImplementedError
