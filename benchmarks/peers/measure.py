@@ -1,7 +1,7 @@
 """The check and the rounds of one shape.
 
 All peers of a shape live at once. Each is started alone, so that its time to the first step is its own; checked; and
-warmed up. Then, round by round and in rotated order, each is asked for as many steps as take a tenth of a second or
+warmed up. Then, round by round and in rotated order, each is asked for as many steps as take half a second or
 more, while the others wait for their next request. Before each request there is a rest, in which threads that
 spin after their work go to sleep (every library keeps its own policy), and one untimed step, which wakes the peer's own.
 """
@@ -26,7 +26,7 @@ from .process import PeerAbsent, PeerFailed, PeerProcess, environment
 
 CHECKED_STEPS = 3  # the first shows forward and backward to be right, the others clipping and Adam
 WARM_UP_SECONDS = 0.5
-REQUEST_SECONDS = 0.1
+REQUEST_SECONDS = 0.5
 REST_SECONDS = 0.25
 CACHES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")  # JAX keeps none unless told to
 
