@@ -128,9 +128,11 @@ def plot(report: Record, path: Path) -> None:
         records = [results["peers"].get(name, {}) for results in all_results]
         measured = [(place, record) for place, record in enumerate(records) if "ratio_of_medians" in record]
         places = [place + (i - (len(names) - 1) / 2) * width for place, _ in measured]
-        bars = axes.bar(places, [record["ratio_of_medians"] for _, record in measured], width, label=name)
-        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
-        quartiles = [record["ratio_quartiles"] for _, record in measured]
+        ratios, quartiles = ([record[key] for _, record in measured] for key in ("ratio_of_medians", "ratio_quartiles"))
+        axes.bar(places, ratios, width, label=name)
+        for at, ratio, (_, _, high) in zip(places, ratios, quartiles, strict=True):
+            text = f"{ratio:.2f}"
+            axes.annotate(text, (at, max(ratio, high)), (0, 2), textcoords="offset points", ha="center", fontsize=7)
         axes.vlines(places, [low for low, _, _ in quartiles], [high for _, _, high in quartiles], color="0.3")
     axes.axhline(1, color="black", linewidth=1)
     axes.set_xticks(range(len(all_results)), [results["name"].replace(" ", "\n") for results in all_results])
