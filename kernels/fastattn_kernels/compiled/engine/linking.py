@@ -40,7 +40,7 @@ def _emit_call(context, builder, name, argument_types, arguments):
 
 
 def _plain(t):
-    """The type under which a function is published: int64 for any whole number or truth value, a plain array for a read-only one."""
+    """The type under which a function is published: int64 for a whole number or truth value, a writeable array for any."""
     return types.int64 if isinstance(t, (types.Integer, types.Boolean)) else t.copy(readonly=False)
 
 
