@@ -51,7 +51,15 @@ class CEloss(Layer):
 
 
 class SoftmaxCrossEntropy(Layer):
-    """Softmax and cross entropy in one, from the scores, exact however small a probability is."""
+    """Softmax and cross entropy in one, from the scores, exact however small a probability is.
+
+    overwrite_scores: the caller gives the scores away, and backward may put their gradient in their place, once for each
+    forward.
+    """
+
+    def __init__(self, overwrite_scores: bool = False) -> None:
+        super().__init__()
+        self.overwrite_scores = overwrite_scores
 
     def forward(self, scores: ArrayLike, t: ArrayLike, *, lengths: ArrayLike | None = None) -> float:
         """scores (N, T, V); t (N, T), integers from 0 to V - 1 -> the mean loss of a real position."""
@@ -59,10 +67,13 @@ class SoftmaxCrossEntropy(Layer):
         t, lengths = checks.ids("t", t, scores.shape[:2], scores.shape[2], lengths)
         kernels = backend.kernels()
         loss, cache = kernels.softmax_cross_entropy_forward(scores, t, lengths)
-        self._keep(kernels, cache)
+        self._keep(kernels, cache, self.overwrite_scores)
         return loss
 
     def backward(self, dloss: float = 1) -> Array:
         """dloss, the gradient of the loss -> dscores (N, T, V)."""
-        kernels, cache = self._recall()
-        return kernels.softmax_cross_entropy_backward(float(dloss), cache)
+        kernels, cache, overwrite = self._recall()
+        dloss = float(dloss)
+        if overwrite:
+            self._use_up()
+        return kernels.softmax_cross_entropy_backward(dloss, cache, overwrite)

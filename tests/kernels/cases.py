@@ -99,7 +99,8 @@ def cross_entropy(kernels, draw, N, T, D, H, V, lengths):
 
 def softmax_cross_entropy(kernels, draw, N, T, D, H, V, lengths):
     loss, cache = kernels.softmax_cross_entropy_forward(3 * draw(N, T, V), draw.ids(V, N, T), lengths)
-    return [np.float64(loss), kernels.softmax_cross_entropy_backward(0.7, cache)]
+    dscores = kernels.softmax_cross_entropy_backward(0.7, cache, False)
+    return [np.float64(loss), dscores, kernels.softmax_cross_entropy_backward(-0.3, cache, True)]
 
 
 def greedy_search(kernels, draw, N, T, D, H, V, lengths):

@@ -65,3 +65,17 @@ def test_dloss_is_one_by_default(backend, rng):
     for loss, inputs in ((fastattn.CEloss(), (y,)), (fastattn.SoftmaxCrossEntropy(), (scores, t))):
         loss.forward(*inputs)
         np.testing.assert_array_equal(loss.backward(), loss.backward(1))
+
+
+@lengths
+def test_scores_that_are_given_away(backend, rng, lengths):
+    scores, t = normal(rng, N, T, V, dtype="float32"), rng.integers(0, V, (N, T))
+    keeping, overwriting = fastattn.SoftmaxCrossEntropy(), fastattn.SoftmaxCrossEntropy(overwrite_scores=True)
+    before = scores.copy()
+    loss = keeping.forward(scores, t, lengths=lengths)
+    expected = keeping.backward(0.3)
+    np.testing.assert_array_equal(scores, before)
+    assert overwriting.forward(scores, t, lengths=lengths) == loss
+    np.testing.assert_array_equal(overwriting.backward(0.3), expected)
+    with pytest.raises(RuntimeError, match="was called a second time"):
+        overwriting.backward(0.3)

@@ -8,6 +8,7 @@ from .engine.activation import exp
 from .engine.buffers import empty
 from .engine.jit import reduction, shared
 from .engine.padding import real_rows, zeros_at_padding
+from .engine.vector import copy
 from .softmax import highest
 
 PROBABILITY_FLOOR = 1e-30
@@ -32,15 +33,17 @@ def _log_sums(share, shares, scores, t, rows, log_sums, losses):
 
 
 @shared
-def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dscores):
-    """dscores = factor (softmax(scores) - (v is the target)) for the real rows."""
+def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dscores, overwrite):
+    """dscores = factor (softmax(scores) - (v is the target)) for the real rows. With ``overwrite`` the two are one array."""
+    V = scores.shape[1]
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
-        row, out = scores[rows[i]], dscores[rows[i]]
+        if not overwrite:
+            copy(scores.reshape(scores.size), rows[i] * V, dscores.reshape(dscores.size), rows[i] * V, V)
+        out = dscores[rows[i]]
         log_sum, factor = log_sums[i], factors[i]
-        for v in range(row.size):
-            out[v] = exp(row[v] - log_sum) * factor
-        target = t[rows[i]]
-        out[target] -= factor
+        for v in range(V):
+            out[v] = exp(out[v] - log_sum) * factor
+        out[t[rows[i]]] -= factor
 
 
 def _flat(scores, t):
@@ -56,19 +59,24 @@ def softmax_cross_entropy_forward(scores, t, lengths):
     return float(losses.sum() / rows.size), (scores, t, lengths, rows, log_sums)
 
 
-def _scores_gradient(cache, factors):
+def _scores_gradient(cache, factors, overwrite):
     scores, t, lengths, rows, log_sums = cache
-    dscores = zeros_at_padding(empty(scores.shape, scores.dtype), lengths)
+    if overwrite:
+        dscores = scores
+        if lengths is not None:
+            dscores[np.arange(scores.shape[1]) >= lengths[:, None]] = 0
+    else:
+        dscores = zeros_at_padding(empty(scores.shape, scores.dtype), lengths)
     flat_scores, flat_t = _flat(scores, t)
     _softmax_minus_target(
-        flat_scores, flat_t, rows, log_sums, factors, dscores.reshape(flat_scores.shape), work=20 * scores.size
+        flat_scores, flat_t, rows, log_sums, factors, dscores.reshape(flat_scores.shape), overwrite, work=20 * scores.size
     )
     return dscores
 
 
-def softmax_cross_entropy_backward(dloss, cache):
+def softmax_cross_entropy_backward(dloss, cache, overwrite):
     scores, rows = cache[0], cache[3]
-    return _scores_gradient(cache, np.full(rows.size, dloss / rows.size, scores.dtype))
+    return _scores_gradient(cache, np.full(rows.size, dloss / rows.size, scores.dtype), overwrite)
 
 
 def target_probability_forward(scores, t, lengths):
@@ -85,7 +93,7 @@ def target_probability_forward(scores, t, lengths):
 def target_probability_backward(dy, cache):
     cache, y = cache
     rows = cache[3]
-    return _scores_gradient(cache, -(dy * y).reshape(y.size)[rows])
+    return _scores_gradient(cache, -(dy * y).reshape(y.size)[rows], False)
 
 
 def cross_entropy_forward(y, lengths):

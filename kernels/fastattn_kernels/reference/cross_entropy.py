@@ -70,8 +70,11 @@ def softmax_cross_entropy_forward(scores, t, lengths):
     return loss, (log_p, t, lengths)
 
 
-def softmax_cross_entropy_backward(dloss, cache):
-    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of real positions."""
+def softmax_cross_entropy_backward(dloss, cache, overwrite):
+    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of real positions.
+
+    With ``overwrite``, dscores may take the memory of the forward's scores; there is then no second backward.
+    """
     log_p, t, lengths = cache
     N, T, _ = log_p.shape
     count = real_positions(lengths, N, T).sum()
