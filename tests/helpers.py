@@ -1,5 +1,8 @@
-"""What the tests of layers and models share: gradients by differences, and every layer described in one table."""
+"""What the tests share: gradients by differences, every layer described in one table, and Python in a process of its own."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -159,3 +162,15 @@ CASES = [
     # The mask of dropout does not depend on the values, so a new layer of the same seed drops the same.
     Case("Dropout", lambda rng, s, dtype: fastattn.Dropout(0.0), ("NTD",), "NTD", {}),
 ]
+
+
+def run_python(code, **environment):
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
+import fastattn
+
 from . import cases
 
 
@@ -72,20 +76,15 @@ class Dropout(_Kernel):
 class Optimizer:
     """A step over the weights of the model at a shape; clipping, its norm and scaling."""
 
-    params = (cases.KERNEL_SETS, ["sgd", "momentum", "adagrad", "rmsprop", "adam"], ["tiny", "g2p"])
+    params = (cases.KERNEL_SETS, ["SGD", "Momentum", "AdaGrad", "RMSprop", "Adam"], ["tiny", "g2p"])
     param_names = ("kernels", "optimizer", "shape")
     timeout = 300
 
     def setup(self, kernels: str, optimizer: str, shape: str) -> None:
-        import numpy as np
-
-        import fastattn
-
         fastattn.set_backend(kernels)
         fastattn.set_num_threads(cases.THREADS[-1])
         s = cases.NAMED[shape]
-        names = {"sgd": "SGD", "momentum": "Momentum", "adagrad": "AdaGrad", "rmsprop": "RMSprop", "adam": "Adam"}
-        self.update = getattr(fastattn, names[optimizer])().update
+        self.update = getattr(fastattn, optimizer)().update
         self.clip = fastattn.clip_grads
         self.weights = fastattn.AttentionSeq2seq(s.V, s.D, s.H, seed=0).params
         self.grads = [np.full_like(p, 1e-3) for p in self.weights]

@@ -27,7 +27,7 @@ def _seconds(step: Any, rounds: int = 7) -> float:
 class FractionOfPeak:
     """Of a training step: its matrix products' operations a second, over those of a loop of multiply-adds beside it."""
 
-    params = (["tiny", "date", "g2p", "mt", "long"],)
+    params = (list(NAMED),)
     param_names = ("shape",)
     unit = "of the FMA peak"
     timeout = 600

@@ -1,5 +1,6 @@
 """The whole model: a training step, and a greedy search, at the shapes that the comparison with other libraries has."""
 
+from dataclasses import replace
 from typing import Any
 
 from shapes import NAMED, START_ID, make_batch
@@ -53,8 +54,6 @@ class Generate:
     timeout = 600
 
     def setup(self, kernels: str, shape: str, N: int) -> None:
-        from dataclasses import replace
-
         fastattn.set_backend(kernels)
         fastattn.set_num_threads(cases.THREADS[-1])
         s = replace(NAMED[shape], N=N)

@@ -112,13 +112,13 @@ class Attention(Layer):
         kernels = backend.kernels()
         cs, a = kernels.attention_forward(hs_enc, hs_dec, source_lengths, target_lengths, self.join)
         self.attention_weight = a.transpose(1, 0, 2)
-        self._keep(kernels, hs_enc, hs_dec, a, source_lengths, target_lengths, self.join, cs.shape)
+        self._keep(kernels, hs_enc, hs_dec, a, source_lengths, target_lengths, cs.shape)
         return cs
 
     __call__ = forward
 
     def backward(self, dcs: ArrayLike) -> tuple[Array, Array]:
         """dcs, of the shape of cs -> dhs_enc (N, T1, H), dhs_dec (N, T2, H)."""
-        kernels, hs_enc, hs_dec, a, source_lengths, target_lengths, join, shape = self._recall()
+        kernels, hs_enc, hs_dec, a, source_lengths, target_lengths, shape = self._recall()
         dcs = checks.floats("dcs", dcs, shape, hs_dec.dtype)
-        return kernels.attention_backward(dcs, hs_enc, hs_dec, a, source_lengths, target_lengths, join)
+        return kernels.attention_backward(dcs, hs_enc, hs_dec, a, source_lengths, target_lengths)

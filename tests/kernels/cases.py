@@ -75,7 +75,7 @@ def attention(kernels, draw, N, T, D, H, V, lengths):
     for join in (False, True):
         cs, a = kernels.attention_forward(hs_enc, hs_dec, lengths, target_lengths, join)
         dcs = draw(*cs.shape)
-        results += [cs, a, *kernels.attention_backward(dcs, hs_enc, hs_dec, a, lengths, target_lengths, join)]
+        results += [cs, a, *kernels.attention_backward(dcs, hs_enc, hs_dec, a, lengths, target_lengths)]
     return results
 
 

@@ -1,29 +1,14 @@
 """What the compiled kernels stand on: threads and processes, the memory that is used again, products and activations."""
 
 import math
-import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from fastattn_kernels import compiled
 from fastattn_kernels.compiled.engine import activation, buffers, cpu, jit
+from helpers import run_python
 from kernels.cases import Draw
-
-
-def run_python(code, **environment):
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=1500,
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout
-
 
 PRODUCT = """
 import numpy as np

@@ -133,7 +133,7 @@ def test_nothing_to_attend_to_yields_zeros(set_name):
     cs, a = kernels.attention_forward(hs_enc, hs_dec, lengths, None, False)
     assert not cs[0].any()
     assert not a[0].any()
-    dhs_enc, dhs_dec = kernels.attention_backward(draw(2, 4, 5), hs_enc, hs_dec, a, lengths, None, False)
+    dhs_enc, dhs_dec = kernels.attention_backward(draw(2, 4, 5), hs_enc, hs_dec, a, lengths, None)
     assert not dhs_enc[0].any()
     assert not dhs_dec[0].any()
     assert np.isfinite(dhs_enc).all()

@@ -1,10 +1,7 @@
 """Training gives the same bits with any number of threads, more of them than cores among these."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from helpers import run_python
 
 TRAINING = """
 import hashlib
@@ -33,12 +30,5 @@ print(digest.hexdigest())
 def test_twenty_steps_give_the_same_bits_for_1_2_and_5_threads(sizes, padded):
     digests = set()
     for threads in (1, 2, 5):
-        process = subprocess.run(
-            [sys.executable, "-c", TRAINING.format(sizes=sizes, padded=padded)],
-            env={**os.environ, "FASTATTN_NUM_THREADS": str(threads)},
-            capture_output=True,
-            text=True,
-        )
-        assert process.returncode == 0, process.stderr
-        digests.add(process.stdout)
+        digests.add(run_python(TRAINING.format(sizes=sizes, padded=padded), FASTATTN_NUM_THREADS=str(threads)))
     assert len(digests) == 1

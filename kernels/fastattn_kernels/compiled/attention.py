@@ -244,7 +244,7 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
         clear(denc, at1 + real1 * H, (T1 - real1) * H)
 
 
-def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, join):
+def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
     N, T1, H = hs_enc.shape
     T2 = hs_dec.shape[1]
     dtype = hs_enc.dtype

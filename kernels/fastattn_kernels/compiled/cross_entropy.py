@@ -37,9 +37,9 @@ def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dsc
     """dscores = factor (softmax(scores) - (v is the target)) for the real rows. With ``overwrite`` the two are one array."""
     V = scores.shape[1]
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
-        if not overwrite:
-            copy(scores.reshape(scores.size), rows[i] * V, dscores.reshape(dscores.size), rows[i] * V, V)
         out = dscores[rows[i]]
+        if not overwrite:
+            copy(scores[rows[i]], 0, out, 0, V)
         log_sum, factor = log_sums[i], factors[i]
         for v in range(V):
             out[v] = exp(out[v] - log_sum) * factor

@@ -70,14 +70,15 @@ def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start,
 
 
 @kernel
-def _pack_forward(first, last, Wx, Wh, b, weights):
-    """[Wx; Wh; b] into panels, from panel ``first`` up to ``last``."""
+def _pack_forward(share, shares, Wx, Wh, b, weights):
+    """A share of packing [Wx; Wh; b] into panels."""
     D, H = Wx.shape[0], Wh.shape[0]
     K = D + H + 1
     width = panel_width(weights)
     flat_Wx, flat_Wh = Wx.reshape(Wx.size), Wh.reshape(Wh.size)
     Wx_rows, Wh_rows, b_rows = np.arange(D) * 4 * H, np.arange(H) * 4 * H, np.zeros(1, np.int64)
-    for p in range(first, last):
+    panels = ceil_div(4 * H, width)
+    for p in range(share * panels // shares, (share + 1) * panels // shares):
         column, at = p * width, p * K * width
         count = min(width, 4 * H - column)
         pack_panel(flat_Wx, column, Wx_rows, 0, D, 1, count, width, weights, at)
@@ -107,8 +108,7 @@ def _pack_backward(share, shares, Wx, Wh, weights):
 @shared
 def pack_forward(share, shares, Wx, Wh, b, weights):
     """[Wx; Wh; b] into panels."""
-    panels = ceil_div(4 * Wh.shape[0], panel_width(weights))
-    _pack_forward(share * panels // shares, (share + 1) * panels // shares, Wx, Wh, b, weights)
+    _pack_forward(share, shares, Wx, Wh, b, weights)
 
 
 @shared
@@ -136,7 +136,7 @@ def _forward(
     K = D + H + 1
     weights = packed[share % packed.shape[0]]
     if packed.shape[0] > 1:
-        _pack_forward(0, ceil_div(4 * H, panel_width(weights)), Wx, Wh, b, weights)
+        _pack_forward(0, 1, Wx, Wh, b, weights)
     mine = ceil_div(N - share, shares)
     input_rows, gate_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)

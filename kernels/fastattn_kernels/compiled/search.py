@@ -77,9 +77,8 @@ def _search(
         for i in range(running):
             n = samples[i]
             out = outputs[n * output_step : n * output_step + 2 * H]
-            h = out[H:]
             gates_forward(H, gates, n * gate_step, cs, n * H, n * H, outputs, n * output_step + H)
-            copy(h, 0, inputs, input_rows[i] + D, H)
+            copy(out, H, inputs, input_rows[i] + D, H)
             at = (n * sample_size + step) * T1
             dots(1, lengths[n], H, out, H, H, enc, n * T1 * H, H, weights, at, T1, tiles[share])
             softmax_row(weights, at, lengths[n])

@@ -63,7 +63,7 @@ def _forward(share, shares, x, lengths, y):
     N = lengths.size
     for n in range(share * N // shares, (share + 1) * N // shares):
         y[n, : lengths[n]] = x[n, : lengths[n]]
-        softmax_row(y.reshape(y.size), n * y.shape[1], lengths[n])
+        softmax_row(y[n], 0, lengths[n])
         y[n, lengths[n] :] = 0
 
 
@@ -73,7 +73,7 @@ def _backward(share, shares, dy, y, lengths, dx):
     for n in range(share * N // shares, (share + 1) * N // shares):
         real = lengths[n]
         dx[n, :real] = dy[n, :real]
-        softmax_backward_row(dx.reshape(y.size), n * y.shape[1], y.reshape(y.size), n * y.shape[1], real)
+        softmax_backward_row(dx[n], 0, y[n], 0, real)
         dx[n, real:] = 0
 
 

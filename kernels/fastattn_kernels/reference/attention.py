@@ -53,12 +53,12 @@ def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec, join):
     return np.concatenate((cs, hs_dec), axis=2) if join else cs, a
 
 
-def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, join):
+def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
     """dcs, of the shape of cs, with the weights a (N, T2, T1) of the forward -> dhs_enc (N, T1, H), dhs_dec (N, T2, H)."""
     H = hs_dec.shape[2]
     hs_enc, hs_dec = without_padding(hs_enc, lengths_enc), without_padding(hs_dec, lengths_dec)
     dcs = without_padding(dcs, lengths_dec)
-    dcs, dhs_joined = (dcs[:, :, :H], dcs[:, :, H:]) if join else (dcs, 0)
+    dcs, dhs_joined = (dcs[:, :, :H], dcs[:, :, H:]) if dcs.shape[2] > H else (dcs, 0)
     da = dcs @ hs_enc.transpose(0, 2, 1)  # cs = a hs_enc
     ds = a * (da - np.sum(da * a, axis=2, keepdims=True))  # a = softmax(s); (N, T2, T1)
     dhs_dec = ds @ hs_enc + dhs_joined  # s = hs_dec hs_enc^T

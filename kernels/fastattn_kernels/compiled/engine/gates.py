@@ -15,7 +15,7 @@ from . import activation
 from .activation import sigmoid, tanh
 from .cpu import GROUP_BYTES
 from .jit import separate
-from .vector import data, fused_multiply_add
+from .vector import broadcast, data, fused_multiply_add, load_vector, store_vector
 
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
 _LANES = GROUP_BYTES // 4
@@ -82,9 +82,7 @@ class _Row:
     def load(self, j, mask):
         builder, vector = self._vectors.builder, self._vectors.type
         if mask is None:
-            load = builder.load(self._at(j))
-            load.align = 4
-            return load
+            return load_vector(builder, self._at(j), vector, 4)
         zeros = ir.Constant(vector, None)
         function_type = ir.FunctionType(vector, [vector.as_pointer(), _i32, mask.type, vector])
         function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.load.v{_LANES}f32.p0")
@@ -93,7 +91,7 @@ class _Row:
     def store(self, j, value, mask):
         builder, vector = self._vectors.builder, self._vectors.type
         if mask is None:
-            builder.store(value, self._at(j)).align = 4
+            store_vector(builder, value, self._at(j), 4)
             return
         function_type = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), _i32, mask.type])
         function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.store.v{_LANES}f32.p0")
@@ -108,15 +106,13 @@ def _for_each_group(builder, H, body):
     with builder.if_then(builder.icmp_signed("<", whole, H)):
         rest = builder.trunc(builder.sub(H, whole), _i32)
         lanes = ir.Constant(ir.VectorType(_i32, _LANES), [_i32(i) for i in range(_LANES)])
-        first = builder.insert_element(ir.Constant(lanes.type, ir.Undefined), rest, _i32(0))
-        limits = builder.shuffle_vector(first, ir.Constant(lanes.type, ir.Undefined), ir.Constant(lanes.type, None))
-        body(whole, builder.icmp_signed("<", lanes, limits))
+        body(whole, builder.icmp_signed("<", lanes, broadcast(builder, rest, lanes.type)))
 
 
 def _rows(context, builder, signature, arguments, vectors, *pairs):
     """Rows, from the indices of pairs of arguments: a flat array, and a place in it."""
     return [
-        _Row(vectors, builder.gep(data(context, builder, signature.args[i], arguments[i]), [arguments[i + 1]])) for i in pairs
+        _Row(vectors, builder.gep(data(context, builder, signature.args[i], arguments[i]), [arguments[j]])) for i, j in pairs
     ]
 
 
@@ -132,8 +128,7 @@ def _emit_forward(typingctx, H, gates, z, cs, c_prev, c, hs, h):
 
     def emit(context, builder, signature, arguments):
         v, H = _Vectors(builder), arguments[0]
-        z, c_prev, h = _rows(context, builder, signature, arguments, v, 1, 3, 6)
-        c = _Row(v, builder.gep(data(context, builder, signature.args[3], arguments[3]), [arguments[5]]))
+        z, c_prev, c, h = _rows(context, builder, signature, arguments, v, (1, 2), (3, 4), (3, 5), (6, 7))
         f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
         half = v.constant(0.5)
 
@@ -169,8 +164,8 @@ def _emit_backward(typingctx, H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs
 
     def emit(context, builder, signature, arguments):
         v, H = _Vectors(builder), arguments[0]
-        dhs, dh, dc, z, c = _rows(context, builder, signature, arguments, v, 1, 3, 5, 7, 9)
-        c_prev = _Row(v, builder.gep(data(context, builder, signature.args[9], arguments[9]), [arguments[11]]))
+        places = (1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (9, 11)
+        dhs, dh, dc, z, c, c_prev = _rows(context, builder, signature, arguments, v, *places)
         f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
         one = v.constant(1)
 

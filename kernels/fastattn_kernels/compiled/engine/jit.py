@@ -110,11 +110,13 @@ _published: dict[Any, int] = {}  # by dtype: how many of them are known to the l
 def _publish_separates(argument_types: Any) -> None:
     """Make all separate functions known to the linker for the dtype that a kernel works in: its first array's of floats."""
     dtypes = (t.dtype for t in argument_types if isinstance(t, types.Array) and t.dtype in (types.float32, types.float64))
-    for dtype in list(dtypes)[:1]:
-        kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
-        for dispatcher, name, letters in _separates[_published.get(dtype, 0) :]:
-            linking.publish(dispatcher, name, [kinds[letter] for letter in letters.split()])
-            _published[dtype] = _published.get(dtype, 0) + 1
+    dtype = next(dtypes, None)
+    if dtype is None:
+        return
+    kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
+    for dispatcher, name, letters in _separates[_published.get(dtype, 0) :]:
+        linking.publish(dispatcher, name, [kinds[letter] for letter in letters.split()])
+        _published[dtype] = _published.get(dtype, 0) + 1
 
 
 def separate(arguments: str) -> Any:

@@ -54,13 +54,13 @@ def fused_multiply_add(builder, vector, number, lanes):
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
 
-def _load(builder, pointer, vector, itemsize):
+def load_vector(builder, pointer, vector, itemsize):
     load = builder.load(builder.bitcast(pointer, vector.as_pointer()))
     load.align = itemsize  # rows of users' arrays start anywhere
     return load
 
 
-def _store(builder, value, pointer, itemsize):
+def store_vector(builder, value, pointer, itemsize):
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer())).align = itemsize
 
 
@@ -72,14 +72,15 @@ def _prefetch(builder, pointer, level, write=False):
     builder.call(function, [pointer, _i32(int(write)), _i32(level), _i32(1)])
 
 
-def _broadcast(builder, number, vector):
+def broadcast(builder, number, vector):
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(_i32, 0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
 
 
-def _sum_loop(builder, depth, sums_before, add_to):
-    """Emit `for k in range(depth): sums = add_to(k, sums)` with the sums in registers, and return them after the loop."""
+def _sum_loop(builder, depth, vector, count, add_to):
+    """Emit `for k in range(depth): sums = add_to(k, sums)` from zeros, the sums in registers; returns them after the loop."""
+    sums_before = [ir.Constant(vector, None)] * count
     entry = builder.block
     loop, after = builder.append_basic_block("k"), builder.append_basic_block("k.end")
     builder.cbranch(builder.icmp_signed(">", depth, _i64(0)), loop, after)
@@ -168,17 +169,17 @@ def _emit_tile_product(
                 def add_row_of_b(k, sums, rows_of_a=rows_of_a, vectors=vectors, registers=registers):
                     b_row, offset = builder.gep(b, [builder.mul(k, b_step)]), builder.mul(k, a_step)
                     b_vectors = [
-                        _load(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
+                        load_vector(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
                     ]
-                    a_vectors = [_broadcast(builder, builder.load(builder.gep(row, [offset])), vector) for row in rows_of_a]
+                    a_vectors = [broadcast(builder, builder.load(builder.gep(row, [offset])), vector) for row in rows_of_a]
                     for row in aheads:
                         _prefetch(builder, builder.gep(row, [k]), _SECOND_LEVEL)
                     return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
 
-                sums = _sum_loop(builder, depth, [ir.Constant(vector, None)] * len(registers), add_row_of_b)
+                sums = _sum_loop(builder, depth, vector, len(registers), add_row_of_b)
                 for (r, v), total in zip(registers, sums):
-                    added = _load(builder, builder.gep(addends[r], [_i64(v * lanes)]), vector, itemsize)
-                    _store(builder, builder.fadd(total, added), builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
+                    added = load_vector(builder, builder.gep(addends[r], [_i64(v * lanes)]), vector, itemsize)
+                    store_vector(builder, builder.fadd(total, added), builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -210,12 +211,12 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
 
         def add_group(k, sums):
             position = builder.mul(k, _i64(lanes))
-            a_vectors = [_load(builder, builder.gep(row, [position]), vector, itemsize) for row in a_rows]
-            b_vectors = [_load(builder, builder.gep(row, [position]), vector, itemsize) for row in b_rows]
+            a_vectors = [load_vector(builder, builder.gep(row, [position]), vector, itemsize) for row in a_rows]
+            b_vectors = [load_vector(builder, builder.gep(row, [position]), vector, itemsize) for row in b_rows]
             pairs = [(x, y) for x in a_vectors for y in b_vectors]
             return [builder.call(fma, [x, y, s]) for (x, y), s in zip(pairs, sums)]
 
-        totals = _sum_loop(builder, depth, [ir.Constant(vector, None)] * DOT_ROWS**2, add_group)
+        totals = _sum_loop(builder, depth, vector, DOT_ROWS**2, add_group)
         # The lanes of each total are added up in an order that is the same for every element.
         name = f"llvm.vector.reduce.fadd.v{lanes}f{itemsize * 8}"
         reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, vector]), name)
@@ -285,7 +286,7 @@ def _emit_copy_transposed(typingctx, source, start, step, target, position, targ
         vector = ir.VectorType(number, lanes)
         source = builder.gep(data(context, builder, signature.args[0], source), [start])
         target = builder.gep(data(context, builder, signature.args[3], target), [position])
-        rows = [_load(builder, builder.gep(source, [builder.mul(_i64(i), step)]), vector, itemsize) for i in range(lanes)]
+        rows = [load_vector(builder, builder.gep(source, [builder.mul(_i64(i), step)]), vector, itemsize) for i in range(lanes)]
         half = lanes // 2
         while half:
             upper = [j if not j & half else lanes + j - half for j in range(lanes)]
@@ -297,7 +298,7 @@ def _emit_copy_transposed(typingctx, source, start, step, target, position, targ
                     rows[i], rows[i + half] = (builder.shuffle_vector(*pair, mask) for mask in masks)
             half //= 2
         for i, row in enumerate(rows):
-            _store(builder, row, builder.gep(target, [builder.mul(_i64(i), target_step)]), itemsize)
+            store_vector(builder, row, builder.gep(target, [builder.mul(_i64(i), target_step)]), itemsize)
         return context.get_dummy_value()
 
     return signature, emit
