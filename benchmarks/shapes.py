@@ -1,4 +1,4 @@
-"""The sizes that all speed measurements use, the work in them, and the batches."""
+"""The sizes and numbers that all speed measurements use, the work in them, and the batches."""
 
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -6,6 +6,11 @@ from typing import Self
 import numpy as np
 
 START_ID = 0  # begins every target; no other token of a batch has it
+
+# Of Adam, and of the clipping before it. MAX_NORM is far below the norm of any gradient here, so that every library has to
+# scale its gradients at every step: some of them do it always, others only where they must.
+LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
+MAX_NORM = 1e-3
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-import fastattn
-from benchmarks.shapes import START_ID, make_batch
+from benchmarks.training_step import TrainingStep
 
-from .peer import BETA1, BETA2, EPS, LR, MAX_NORM, Outcome, Peer, Task
+from .peer import Outcome, Peer, Task
 
 
 class Compiled(Peer):
@@ -15,27 +14,16 @@ class Compiled(Peer):
     dtype: ClassVar[str] = "float32"
 
     def __init__(self, task: Task) -> None:
-        fastattn.set_backend(self.backend)
-        fastattn.set_num_threads(task.threads)
-        shape = task.shape
-        self.model = fastattn.AttentionSeq2seq(shape.V, shape.D, shape.H, dtype=self.dtype, seed=0)
-        for param, weight in zip(self.model.params, task.weights(), strict=True):
-            param[...] = weight
-        self.optimizer = fastattn.Adam(LR, BETA1, BETA2, EPS)
-        self.x, self.t = make_batch(shape)
+        self.step = TrainingStep(self.backend, task.shape, task.threads, self.dtype, task.weights())
 
     def train(self, steps: int) -> Outcome:
-        model = self.model
         for _ in range(steps):
-            loss = model.forward(self.x, self.t)
-            model.backward()
-            norm = fastattn.clip_grads(model.grads, MAX_NORM)
-            self.optimizer.update(model.params, model.grads)
+            loss, norm = self.step()
         return lambda: [loss, norm]
 
     def generate(self, times: int) -> Outcome:
         for _ in range(times):
-            ids = self.model.generate(self.x, START_ID, self.t.shape[1] - 1)
+            ids = self.step.generate()
         return ids.tolist
 
 

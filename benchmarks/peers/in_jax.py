@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from benchmarks.shapes import make_batch
+from benchmarks.shapes import BETA1, BETA2, EPS, LR, MAX_NORM, make_batch
 
-from .peer import BETA1, BETA2, EPS, LR, MAX_NORM, Outcome, Peer, Task
+from .peer import Outcome, Peer, Task
 
 Params = list[Array]  # in the order of AttentionSeq2seq's
 State = tuple[Params, Params, Params, Array]  # params, Adam's m and v, the number of the step

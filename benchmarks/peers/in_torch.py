@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.shapes import START_ID, Shape, make_batch
+from benchmarks.shapes import BETA1, BETA2, EPS, LR, MAX_NORM, START_ID, Shape, make_batch
 
-from .peer import BETA1, BETA2, EPS, LR, MAX_NORM, Outcome, Peer, Task
+from .peer import Outcome, Peer, Task
 
 
 class Readout(nn.Module):

@@ -9,11 +9,6 @@ import numpy as np
 
 from benchmarks.shapes import Shape
 
-# Of Adam, and of the clipping before it. MAX_NORM is far below the norm of any gradient here, so that every peer has to
-# scale its gradients at every step: some of them do it always, others only where they must.
-LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
-MAX_NORM = 1e-3
-
 Outcome = Callable[[], Any]
 
 

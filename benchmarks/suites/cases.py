@@ -7,62 +7,80 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from shapes import NAMED, Shape
 
 import fastattn
+from benchmarks.shapes import NAMED, Shape
 
 Call = Callable[[], Any]
-KERNEL_SETS = ["compiled", "reference"]
-SHAPES = ["tiny", "date", "g2p"]
-THREADS = [1, 2]
-DTYPES = ["float32", "float64"]
+
+# What a call runs on: the kernel set and the threads. NumPy takes its own threads.
+COMPILED, ONE_THREAD, REFERENCE = "compiled", "compiled, 1 thread", "reference"
+SETS = [COMPILED, ONE_THREAD, REFERENCE]
+ALL_THREADS = fastattn.get_num_threads()
+
+
+def choose(kernels: str) -> None:
+    """Switch to one of SETS."""
+    fastattn.set_backend(REFERENCE if kernels == REFERENCE else "compiled")
+    fastattn.set_num_threads(1 if kernels == ONE_THREAD else ALL_THREADS)
 
 
 class Case:
-    """``forward`` and ``backward``, ready to be called again and again; the LSTM's backward runs its forward first."""
+    """``forward`` and ``backward``, ready to be called again and again.
 
-    def __init__(self, forward: Call, backward: Call) -> None:
-        self.forward, self.backward = forward, backward
+    ``flop``: the floating-point operations of the forward's matrix products, 0 for a kernel that has none.
+    """
+
+    def __init__(self, forward: Call, backward: Call, flop: int = 0) -> None:
+        self.forward, self.backward, self.flop = forward, backward, flop
 
 
 def _floats(dtype: str, *shape: int) -> np.ndarray:
     return (np.random.default_rng(0).standard_normal(shape) * 0.1).astype(dtype)
 
 
-def _layer(layer: Any, inputs: tuple[Any, ...], dout: Any) -> Case:
+def _layer(layer: Any, inputs: tuple[Any, ...], dout: Any, flop: int = 0) -> Case:
     layer.forward(*inputs)
-    return Case(lambda: layer.forward(*inputs), lambda: layer.backward(dout))
+    return Case(lambda: layer.forward(*inputs), lambda: layer.backward(dout), flop)
 
 
 def lstm(s: Shape, dtype: str) -> Case:
     layer = fastattn.LSTM(_floats(dtype, s.D, 4 * s.H), _floats(dtype, s.H, 4 * s.H), _floats(dtype, 4 * s.H))
     xs, dhs = _floats(dtype, s.N, s.T1, s.D), _floats(dtype, s.N, s.T1, s.H)
 
-    def both() -> None:
+    def both() -> None:  # there is no second backward for one forward
         layer.forward(xs)
         layer.backward(dhs)
 
-    return Case(lambda: layer.forward(xs), both)
+    return Case(lambda: layer.forward(xs), both, 2 * s.N * s.T1 * (s.D + s.H) * 4 * s.H)
 
 
-def attention_weight(s: Shape, dtype: str) -> Case:
+def attention_score_softmax(s: Shape, dtype: str) -> Case:
     inputs = _floats(dtype, s.N, s.T1, s.H), _floats(dtype, s.N, s.H)
     return _layer(fastattn.AttentionWeight(), inputs, _floats(dtype, s.N, s.T1))
 
 
-def weight_sum(s: Shape, dtype: str) -> Case:
+def softmax(s: Shape, dtype: str) -> Case:
+    rows = s.N * (s.T2 - 1), s.T1
+    return _layer(fastattn.SoftmaxLayer(), (_floats(dtype, *rows),), _floats(dtype, *rows))
+
+
+def weighted_sum(s: Shape, dtype: str) -> Case:
     inputs = _floats(dtype, s.N, s.T1, s.H), _floats(dtype, s.N, s.T1)
     return _layer(fastattn.WeightSum(), inputs, _floats(dtype, s.N, s.H))
 
 
 def attention(s: Shape, dtype: str) -> Case:
-    inputs = _floats(dtype, s.N, s.T1, s.H), _floats(dtype, s.N, s.T2 - 1, s.H)
-    return _layer(fastattn.Attention(), inputs, _floats(dtype, s.N, s.T2 - 1, s.H))
+    T2 = s.T2 - 1
+    inputs = _floats(dtype, s.N, s.T1, s.H), _floats(dtype, s.N, T2, s.H)
+    return _layer(fastattn.Attention(), inputs, _floats(dtype, s.N, T2, s.H), 4 * s.N * T2 * s.T1 * s.H)
 
 
 def affine(s: Shape, dtype: str) -> Case:
+    T2 = s.T2 - 1
     layer = fastattn.Affine(_floats(dtype, 2 * s.H, s.V), _floats(dtype, s.V))
-    return _layer(layer, (_floats(dtype, s.N, s.T2 - 1, 2 * s.H),), _floats(dtype, s.N, s.T2 - 1, s.V))
+    inputs, dout = (_floats(dtype, s.N, T2, 2 * s.H),), _floats(dtype, s.N, T2, s.V)
+    return _layer(layer, inputs, dout, 4 * s.N * T2 * s.H * s.V)
 
 
 def embedding(s: Shape, dtype: str) -> Case:
@@ -79,23 +97,10 @@ def dropout(s: Shape, dtype: str) -> Case:
     return _layer(fastattn.Dropout(0.3, seed=0), (_floats(dtype, s.N, s.T1, s.H),), _floats(dtype, s.N, s.T1, s.H))
 
 
-CASES: dict[str, Callable[[Shape, str], Case]] = {
-    "lstm": lstm,
-    "attention_weight": attention_weight,
-    "weight_sum": weight_sum,
-    "attention": attention,
-    "affine": affine,
-    "embedding": embedding,
-    "cross_entropy": cross_entropy,
-    "dropout": dropout,
-}
-
-
-def make(name: str, kernels: str, shape: str, threads: int, dtype: str) -> Case:
+def make(case: Callable[[Shape, str], Case], kernels: str, shape: str, dtype: str = "float32") -> Case:
     """A case that has run once, so that everything is compiled."""
-    fastattn.set_backend(kernels)
-    fastattn.set_num_threads(threads)
-    case = CASES[name](NAMED[shape], dtype)
-    case.forward()
-    case.backward()
-    return case
+    choose(kernels)
+    made = case(NAMED[shape], dtype)
+    made.forward()
+    made.backward()
+    return made

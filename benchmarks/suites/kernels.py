@@ -1,10 +1,12 @@
 """Every kernel by itself, forward and backward: seconds a call."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
 import fastattn
+from benchmarks.shapes import NAMED, Shape
 
 from . import cases
 
@@ -12,19 +14,14 @@ from . import cases
 class _Kernel:
     """What the classes below share; asv passes over it, for its name begins with an underscore."""
 
-    case = ""
-    params = (cases.KERNEL_SETS, cases.SHAPES, cases.THREADS, cases.DTYPES)
-    param_names = ("kernels", "shape", "threads", "dtype")
+    case: ClassVar[Callable[[Shape, str], cases.Case]]
+    params = (cases.SETS, ["tiny", "date", "g2p"])
+    param_names = ("kernels", "shape")
     timeout = 300
-    warmup_time = 0.05
-    min_run_count = 5
+    repeat = (3, 10, 1.0)  # seconds at most for a round
 
-    def setup(self, kernels: str, shape: str, threads: int, dtype: str) -> None:
-        if kernels == "reference" and threads != cases.THREADS[-1]:
-            raise NotImplementedError("the reference set has NumPy's threads")
-        if dtype == "float64" and shape != "tiny":
-            raise NotImplementedError("float64 is for checking: one shape will do")
-        self.call = cases.make(self.case, kernels, shape, threads, dtype)
+    def setup(self, kernels: str, shape: str) -> None:
+        self.call = cases.make(type(self).case, kernels, shape)
 
     def time_forward(self, *_: Any) -> None:
         self.call.forward()
@@ -34,65 +31,111 @@ class _Kernel:
 
 
 class LSTM(_Kernel):
-    """``time_backward`` is a forward and its backward: there is no second backward for one forward."""
+    """A whole sequence. ``time_backward`` is a forward and its backward: there is no second backward for one forward."""
 
-    case = "lstm"
+    case = cases.lstm
 
 
 class AttentionWeight(_Kernel):
     """The scores of one target step, and their softmax."""
 
-    case = "attention_weight"
+    case = cases.attention_score_softmax
+
+
+class Softmax(_Kernel):
+    case = cases.softmax
 
 
 class WeightSum(_Kernel):
-    case = "weight_sum"
+    """The weighted sum of one target step."""
+
+    case = cases.weighted_sum
 
 
 class Attention(_Kernel):
-    """Scores, softmax and weighted sums of all target steps."""
+    """Scores, softmax and weighted sums of all target steps in one."""
 
-    case = "attention"
+    case = cases.attention
+    params = (cases.SETS, ["tiny", "date", "long"])
 
 
 class Affine(_Kernel):
-    case = "affine"
+    case = cases.affine
+    params = (cases.SETS, ["tiny", "g2p", "mt"])
 
 
 class Embedding(_Kernel):
-    case = "embedding"
+    case = cases.embedding
 
 
 class CrossEntropy(_Kernel):
     """Softmax and cross entropy in one."""
 
-    case = "cross_entropy"
+    case = cases.cross_entropy
+    params = (cases.SETS, ["tiny", "g2p", "mt"])
 
 
 class Dropout(_Kernel):
-    case = "dropout"
+    case = cases.dropout
 
 
-class Optimizer:
-    """A step over the weights of the model at a shape; clipping, its norm and scaling."""
+class Float64:
+    """A forward and a backward of each kernel in float64, which is for checking gradients."""
 
-    params = (cases.KERNEL_SETS, ["SGD", "Momentum", "AdaGrad", "RMSprop", "Adam"], ["tiny", "g2p"])
-    param_names = ("kernels", "optimizer", "shape")
+    _CASES: ClassVar[dict[str, Callable[[Shape, str], cases.Case]]] = {
+        "lstm": cases.lstm,
+        "attention": cases.attention,
+        "affine": cases.affine,
+        "cross_entropy": cases.cross_entropy,
+    }
+    params = (list(_CASES),)
+    param_names = ("kernel",)
     timeout = 300
+    repeat = (3, 10, 1.0)
 
-    def setup(self, kernels: str, optimizer: str, shape: str) -> None:
-        fastattn.set_backend(kernels)
-        fastattn.set_num_threads(cases.THREADS[-1])
-        s = cases.NAMED[shape]
-        self.update = getattr(fastattn, optimizer)().update
-        self.clip = fastattn.clip_grads
+    def setup(self, kernel: str) -> None:
+        self.call = cases.make(self._CASES[kernel], cases.COMPILED, "date", "float64")
+
+    def time_forward_backward(self, _: str) -> None:
+        self.call.forward()
+        self.call.backward()
+
+
+class _OnWeights:
+    """What works on the weights of a whole model, and on their gradients."""
+
+    timeout = 300
+    repeat = (3, 10, 1.0)
+
+    def prepare(self, kernels: str, shape: str) -> None:
+        cases.choose(kernels)
+        s = NAMED[shape]
         self.weights = fastattn.AttentionSeq2seq(s.V, s.D, s.H, seed=0).params
         self.grads = [np.full_like(p, 1e-3) for p in self.weights]
+
+
+class Optimizer(_OnWeights):
+    params = (cases.SETS, ["SGD", "Momentum", "AdaGrad", "RMSprop", "Adam"])
+    param_names = ("kernels", "optimizer")
+
+    def setup(self, kernels: str, optimizer: str) -> None:
+        self.prepare(kernels, "g2p")
+        self.optimizer = getattr(fastattn, optimizer)()
         self.time_update()
-        self.time_clip_grads()
 
     def time_update(self, *_: Any) -> None:
-        self.update(self.weights, self.grads)
+        self.optimizer.update(self.weights, self.grads)
+
+
+class Clipping(_OnWeights):
+    """The norm of all gradients, and their scaling."""
+
+    params = (cases.SETS, ["tiny", "g2p"])
+    param_names = ("kernels", "shape")
+
+    def setup(self, kernels: str, shape: str) -> None:
+        self.prepare(kernels, shape)
+        self.time_clip_grads()
 
     def time_clip_grads(self, *_: Any) -> None:
-        self.clip(self.grads, 1e-6)
+        fastattn.clip_grads(self.grads, 1e-6)

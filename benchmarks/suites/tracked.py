@@ -4,64 +4,75 @@ from statistics import median
 from time import perf_counter, sleep
 from typing import Any
 
-from fma_peak import FmaPeak
-from shapes import NAMED
-
 import fastattn
+from benchmarks.fma_peak import FmaPeak
+from benchmarks.shapes import NAMED
 from fastattn.data import Vocabulary, date_pairs, encode_pairs, split_dates
 from fastattn.training.schedule import linear
 
 from . import cases
-from .training import Step
+from .training import training_step
 
 
-def _seconds(step: Any, rounds: int = 7) -> float:
-    times = []
-    for _ in range(rounds):
+def _seconds(call: Any, rounds: int) -> float:
+    """The median of some calls, together at least a twentieth of a second long, so that the cores are awake."""
+    times: list[float] = []
+    while len(times) < rounds or sum(times) < 0.05:
         began = perf_counter()
-        step()
+        call()
         times.append(perf_counter() - began)
     return median(times)
 
 
 class FractionOfPeak:
-    """Of a training step: its matrix products' operations a second, over those of a loop of multiply-adds beside it."""
+    """The matrix products' operations a second, over those of a loop of multiply-adds beside them.
 
-    params = (list(NAMED),)
-    param_names = ("shape",)
+    ``training_step`` is all of a step; the kernels are their forwards.
+    """
+
+    _KERNELS = (cases.lstm, cases.attention, cases.affine)
+    params = (["training_step", *(case.__name__ for case in _KERNELS)], list(NAMED))
+    param_names = ("work", "shape")
     unit = "of the FMA peak"
     timeout = 600
 
-    def track_training_step(self, shape: str) -> float:
-        step, peak = Step("compiled", shape, cases.THREADS[-1]), FmaPeak(cases.THREADS[-1])
-        step()
-        fractions = []
-        for _ in range(5):
+    def track_fraction(self, work: str, shape: str) -> float:
+        call: Any
+        if work == "training_step":
+            call, flop = training_step(cases.COMPILED, shape), NAMED[shape].step_flop
+            call()
+        else:
+            case = cases.make(getattr(cases, work), cases.COMPILED, shape)
+            call, flop = case.forward, case.flop
+        peak, fractions = FmaPeak(cases.ALL_THREADS), []
+        for _ in range(3):
             sleep(0.3)  # the kernels' threads spin for a while after their work
             peak.work(10)
             began = perf_counter()
-            rate = peak.work(100) / (perf_counter() - began)
-            fractions.append(NAMED[shape].step_flop / _seconds(step, 3) / rate)
+            rate = peak.work(60) / (perf_counter() - began)
+            fractions.append(flop / _seconds(call, 3) / rate)
         return median(fractions)
 
 
 class SpeedUp:
     """Of a training step: the time of the reference kernels over that of the compiled ones, taken in turns."""
 
-    params = (["tiny", "date", "g2p"],)
+    params = (["tiny", "date"],)
     param_names = ("shape",)
-    unit = "times"
+    unit = "times as fast as the reference"
     timeout = 600
 
     def track_training_step(self, shape: str) -> float:
-        steps = {kernels: Step(kernels, shape, cases.THREADS[-1]) for kernels in cases.KERNEL_SETS}
+        steps = {kernels: training_step(kernels, shape) for kernels in (cases.COMPILED, cases.REFERENCE)}
         ratios = []
-        for _ in range(6):
+        for _ in range(4):
             times = {}
             for kernels, step in steps.items():
-                fastattn.set_backend(kernels)
+                cases.choose(kernels)
+                sleep(0.3)  # the other's threads spin for a while after their work
+                step()
                 times[kernels] = _seconds(step, 2)
-            ratios.append(times["reference"] / times["compiled"])
+            ratios.append(times[cases.REFERENCE] / times[cases.COMPILED])
         return median(ratios[1:])
 
 
@@ -76,14 +87,13 @@ class Quality:
         source = Vocabulary.from_texts(pair[0] for pair in train)
         target = Vocabulary.from_texts(pair[1] for pair in train)
         x, source_lengths, t, target_lengths = encode_pairs(train, source, target)
-        fastattn.set_backend("compiled")
-        fastattn.set_num_threads(cases.THREADS[-1])
+        cases.choose(cases.COMPILED)
         model = fastattn.AttentionSeq2seq(len(source), 32, 128, target_vocabulary=len(target), seed=0)
         records = fastattn.Trainer(model, fastattn.Adam(0.005)).fit(
             x,
             t,
             max_epoch=6,
-            batch_size=64,
+            batch_size=32,
             max_grad=5.0,
             source_lengths=source_lengths,
             target_lengths=target_lengths,

@@ -1,45 +1,32 @@
-"""The whole model: a training step, and a greedy search, at the shapes that the comparison with other libraries has."""
+"""The whole model at the shapes that the comparison with other libraries has: training, its memory, and search."""
 
 from dataclasses import replace
 from typing import Any
 
-from shapes import NAMED, START_ID, make_batch
-
-import fastattn
+from benchmarks.shapes import NAMED
+from benchmarks.training_step import TrainingStep
 
 from . import cases
 
-_TRAINED = ["tiny", "date", "g2p", "long"]
+
+def training_step(kernels: str, shape: str, N: int | None = None) -> TrainingStep:
+    """On one of the sets of `cases`, with a batch of N instead of the shape's where it is given."""
+    s = NAMED[shape] if N is None else replace(NAMED[shape], N=N)
+    step = TrainingStep("reference" if kernels == cases.REFERENCE else "compiled", s, cases.ALL_THREADS)
+    cases.choose(kernels)
+    return step
 
 
 class Step:
     """Forward, backward, clipping and Adam in float32."""
 
-    def __init__(self, kernels: str, shape: str, threads: int) -> None:
-        fastattn.set_backend(kernels)
-        fastattn.set_num_threads(threads)
-        s = NAMED[shape]
-        self.model = fastattn.AttentionSeq2seq(s.V, s.D, s.H, seed=0)
-        self.optimizer = fastattn.Adam()
-        self.x, self.t = make_batch(s)
-
-    def __call__(self) -> None:
-        self.model.forward(self.x, self.t)
-        self.model.backward()
-        fastattn.clip_grads(self.model.grads, 5.0)
-        self.optimizer.update(self.model.params, self.model.grads)
-
-
-class TrainingStep:
-    params = (cases.KERNEL_SETS, _TRAINED, cases.THREADS)
-    param_names = ("kernels", "shape", "threads")
+    params = (cases.SETS, list(NAMED))
+    param_names = ("kernels", "shape")
     timeout = 600
-    min_run_count = 5
+    repeat = (3, 10, 3.0)
 
-    def setup(self, kernels: str, shape: str, threads: int) -> None:
-        if kernels == "reference" and (threads != cases.THREADS[-1] or shape == "long"):
-            raise NotImplementedError("the reference set has NumPy's threads, and is slow")
-        self.step = Step(kernels, shape, threads)
+    def setup(self, kernels: str, shape: str) -> None:
+        self.step = training_step(kernels, shape)
         self.step()
 
     def time_step(self, *_: Any) -> None:
@@ -49,21 +36,17 @@ class TrainingStep:
 class Generate:
     """Batched greedy search of T2 - 1 tokens."""
 
-    params = (cases.KERNEL_SETS, ["tiny", "date", "g2p"], [1, 128])
+    params = ([cases.COMPILED, cases.REFERENCE], ["tiny", "date", "g2p"], [1, 128])
     param_names = ("kernels", "shape", "N")
     timeout = 600
+    repeat = (3, 10, 2.0)
 
     def setup(self, kernels: str, shape: str, N: int) -> None:
-        fastattn.set_backend(kernels)
-        fastattn.set_num_threads(cases.THREADS[-1])
-        s = replace(NAMED[shape], N=N)
-        self.model = fastattn.AttentionSeq2seq(s.V, s.D, s.H, seed=0)
-        self.x, t = make_batch(s)
-        self.sample_size = t.shape[1] - 1
-        self.time_generate()
+        self.search = training_step(kernels, shape, N).generate
+        self.search()
 
     def time_generate(self, *_: Any) -> None:
-        self.model.generate(self.x, START_ID, self.sample_size)
+        self.search()
 
 
 class PeakMemory:
@@ -76,12 +59,12 @@ class PeakMemory:
     def setup_cache(self) -> None:
         """Compile in a process of its own, whose memory counts for nothing."""
         for shape in self.params[0]:
-            Step("compiled", shape, cases.THREADS[-1])()
+            training_step(cases.COMPILED, shape)()
 
     def peakmem_training(self, shape: str) -> None:
-        step = Step("compiled", shape, cases.THREADS[-1])
+        step = training_step(cases.COMPILED, shape)
         for _ in range(3):
             step()
 
     def peakmem_baseline(self, shape: str) -> None:
-        Step("compiled", shape, cases.THREADS[-1])
+        training_step(cases.COMPILED, shape)

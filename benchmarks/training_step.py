@@ -1,0 +1,39 @@
+"""A training step and a greedy search in fastattn, as everything here measures them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+import fastattn
+from benchmarks.shapes import BETA1, BETA2, EPS, LR, MAX_NORM, START_ID, Shape, make_batch
+
+
+class TrainingStep:
+    """A call is one step: forward, backward, clipping and Adam. It gives the loss, and the gradient norm before the clipping.
+
+    ``kernels``: the kernel set. ``weights``: to begin with, in the order of ``params``; None: drawn.
+    """
+
+    def __init__(
+        self, kernels: str, shape: Shape, threads: int, dtype: str = "float32", weights: Iterable[np.ndarray] | None = None
+    ) -> None:
+        fastattn.set_backend(kernels)
+        fastattn.set_num_threads(threads)
+        self.model = fastattn.AttentionSeq2seq(shape.V, shape.D, shape.H, dtype=dtype, seed=0)
+        if weights is not None:
+            for param, weight in zip(self.model.params, weights, strict=True):
+                param[...] = weight
+        self.optimizer = fastattn.Adam(LR, BETA1, BETA2, EPS)
+        self.x, self.t = make_batch(shape)
+
+    def __call__(self) -> tuple[float, float]:
+        model = self.model
+        loss = model.forward(self.x, self.t)
+        model.backward()
+        norm = fastattn.clip_grads(model.grads, MAX_NORM)
+        self.optimizer.update(model.params, model.grads)
+        return loss, norm
+
+    def generate(self) -> np.ndarray:
+        """The ids (N, T2 - 1) of a greedy search for the batch."""
+        return self.model.generate(self.x, START_ID, self.t.shape[1] - 1)
