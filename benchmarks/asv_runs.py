@@ -1,0 +1,136 @@
+"""Running asv, and reading what it has measured: for the gate and the dashboard."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+try:
+    from asv.benchmarks import Benchmarks
+    from asv.config import Config
+    from asv.machine import MachineCollection
+    from asv.results import Results, iter_results_paths
+    from asv.util import UserError
+except ImportError:
+    sys.exit("this needs asv, which is not installed: pip install 'fastattn[asv]'")
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+CONFIG = HERE / "asv.conf.json"
+
+
+class Refusal(Exception):
+    """What cannot be done, and why, in a line for the user."""
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise Refusal(f"git {arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip()
+
+
+def commit_hash(name: str) -> str:
+    """The full hash of a commit's name. Refusal for an unknown one."""
+    try:
+        return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except (Refusal, IndexError):
+        raise Refusal(f"{name!r} is no commit of this repository") from None
+
+
+def commits_in(names: str) -> list[str]:
+    """The hashes of a range as git writes it, the newest first; of one commit when it is one name. Refusal for others."""
+    if ".." not in names:
+        return [commit_hash(names)]
+    try:
+        hashes = _git("rev-list", "--end-of-options", names).split()
+    except Refusal:
+        raise Refusal(f"{names!r} is no range of commits of this repository") from None
+    if not hashes:
+        raise Refusal(f"there is no commit in {names!r}")
+    return hashes
+
+
+def described(commit: str) -> str:
+    """A commit's short hash and the first line of its message."""
+    return _git("log", "-1", "--format=%h %s", commit)
+
+
+def write_config(folder: Path, **changes: Any) -> Path:
+    """asv's settings, with absolute paths, as a file in ``folder``, which is made."""
+    settings = json.loads(CONFIG.read_text())
+    for name in ("repo", "benchmark_dir", "env_dir", "results_dir", "html_dir"):
+        settings[name] = str((HERE / settings[name]).resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "asv.conf.json"
+    path.write_text(json.dumps(settings | changes, indent=1))
+    return path
+
+
+def asv(log: Path, *arguments: str | Path) -> int:
+    """Run asv and add what it prints to ``log``. Its exit status says little: read the results."""
+    with log.open("a") as file:
+        command = [sys.executable, "-m", "asv", *map(str, arguments)]
+        return subprocess.run(command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
+
+
+def describe_machine(log: Path) -> None:
+    """Let asv know this machine, unless somebody has described it."""
+    try:
+        known = Path(MachineCollection.get_machine_file_path()).exists()
+    except UserError:
+        known = False
+    if not known:
+        asv(log, "machine", "--yes")
+
+
+def load_results(folder: Path) -> tuple[list[Results], list[str]]:
+    """All results under a folder of asv's, and a line for each file that cannot be read."""
+    results, damaged = [], []
+    for root, name, machine in iter_results_paths(str(folder)):
+        path = Path(root, name)
+        try:
+            loaded = Results.load(str(path), machine_name=machine)
+            for key in loaded.get_all_result_keys():  # the columns of the file can be there and not fit each other
+                loaded.get_result_value(key, loaded.get_result_params(key))
+            results.append(loaded)
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            damaged.append(f"{path} is no results file that asv can read, and was left out: {reason}")
+    return results, damaged
+
+
+def load_benchmarks(config: Path, patterns: Sequence[str] = ()) -> Benchmarks:
+    """What asv found in the suites, as it kept it beside the results. UserError where it has not."""
+    return Benchmarks.load(Config.load(str(config)), regex=list(patterns))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One benchmark with one set of parameters. ``kind`` is asv's: "time", "peakmemory", "track"."""
+
+    name: str  # as asv's --bench sees it
+    kind: str
+    value: float | None  # None: it failed; not a number: it does not apply
+
+    @property
+    def applies(self) -> bool:
+        return self.value is None or not math.isnan(self.value)
+
+
+def measurements(benchmarks: Benchmarks, results: Results) -> Iterator[Measurement]:
+    """Of the benchmarks that were selected when they were loaded."""
+    present = results.get_all_result_keys()
+    for key, benchmark in benchmarks.items():
+        combinations = list(product(*benchmark["params"]))
+        values = results.get_result_value(key, benchmark["params"]) if key in present else [None] * len(combinations)
+        selected = benchmarks.benchmark_selection[key]
+        for i, combination in enumerate(combinations):
+            if selected is None or i in selected:
+                name = f"{key}({', '.join(combination)})" if combination else key
+                yield Measurement(name, benchmark["type"], values[i])
