@@ -89,8 +89,8 @@ def describe_machine(log: Path) -> None:
         asv(log, "machine", "--yes")
 
 
-def load_results(folder: Path) -> tuple[list[Results], list[str]]:
-    """All results under a folder of asv's, and a line for each file that cannot be read."""
+def load_results(folder: Path) -> tuple[list[Results], list[tuple[str, Path]]]:
+    """All results under a folder of asv's, and each file that cannot be read, with a line that says why."""
     results, damaged = [], []
     for root, name, machine in iter_results_paths(str(folder)):
         path = Path(root, name)
@@ -101,7 +101,7 @@ def load_results(folder: Path) -> tuple[list[Results], list[str]]:
             results.append(loaded)
         except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            damaged.append(f"{path} is no results file that asv can read, and was left out: {reason}")
+            damaged.append((f"{path} is no results file that asv can read: {reason}", path))
     return results, damaged
 
 

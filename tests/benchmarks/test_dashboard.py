@@ -1,0 +1,282 @@
+"""The dashboard: what it does about bad input, and its pages in a browser, of the results that the project keeps."""
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("asv", reason="asv is not installed: pip install 'fastattn[asv]'")
+
+from benchmarks.asv_runs import Refusal
+from benchmarks.dashboard.__main__ import spread
+from benchmarks.dashboard.offline import make_offline
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def dashboard(*arguments):
+    command = [sys.executable, "-m", "benchmarks.dashboard", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A copy of the results that the project keeps, to be damaged."""
+    return Path(shutil.copytree(RESULTS, tmp_path / "results"))
+
+
+def results_files(folder):
+    return [path for path in sorted(folder.glob("*/*.json")) if path.name != "machine.json"]
+
+
+class TestSpread:
+    def test_takes_both_ends(self):
+        assert spread("abcdefg", 3) == ["a", "d", "g"]
+
+    def test_takes_all_when_there_are_fewer(self):
+        assert spread("abc", 5) == ["a", "b", "c"]
+        assert spread("abc", None) == ["a", "b", "c"]
+
+    def test_takes_one(self):
+        assert spread("abc", 1) == ["a"]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("commits", "what"),
+        [
+            ("nowhere", "'nowhere' is no commit of this repository"),
+            ("nowhere..HEAD", "'nowhere..HEAD' is no range of commits of this repository"),
+            ("HEAD..HEAD", "there is no commit in 'HEAD..HEAD'"),
+            ("--output=x..y", None),
+        ],
+    )
+    def test_unknown_commits(self, tmp_path, commits, what):
+        done = dashboard("--site", tmp_path / "site", commits)
+        assert done.returncode == 2
+        assert not (tmp_path / "site").exists()
+        if what is not None:
+            assert done.stderr == f"benchmarks.dashboard: {what}\n"
+
+    def test_no_results(self, results, tmp_path):
+        for path in results_files(results):
+            path.unlink()
+        done = dashboard("--results", results, "--site", tmp_path / "site")
+        assert done.returncode == 2
+        assert f"there are no results in {results}" in done.stderr
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda text: "",
+            lambda text: text[: len(text) // 2],
+            lambda text: "[1, 2]",
+            lambda text: json.dumps({**json.loads(text), "result_columns": []}),
+            lambda text: json.dumps({**json.loads(text), "results": {"a": 3}}),
+            lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != "params"}),
+        ],
+        ids=["empty", "half", "list", "no columns", "other results", "no params"],
+    )
+    def test_a_damaged_file_is_told_of_and_kept_and_the_others_are_shown(self, results, tmp_path, damage):
+        first, *others = results_files(results)
+        text = damage(first.read_text())
+        first.write_text(text)
+        done = dashboard("--results", results, "--site", tmp_path / "site")
+        assert done.returncode == 0, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert f"{first} is no results file that asv can read" in done.stderr
+        assert first.with_name(f"{first.name}.damaged").read_text() == text
+        assert results_files(results) == others
+        shown = json.loads((tmp_path / "site/asv/index.json").read_text())["revision_to_hash"].values()
+        assert {path.name[:8] for path in others} == {commit[:8] for commit in shown}
+
+    def test_a_damaged_list_of_benchmarks_leaves_the_site_as_it_was(self, results, tmp_path):
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "old.html").write_text("old")
+        (results / "benchmarks.json").write_text("{")
+        done = dashboard("--results", results, "--site", tmp_path / "site")
+        assert done.returncode == 2
+        assert f"{results}/benchmarks.json cannot be read" in done.stderr
+        assert (tmp_path / "site" / "old.html").exists()
+
+    def test_a_file_that_is_not_vendored_is_named(self, tmp_path):
+        page = tmp_path / "index.html"
+        page.write_text('<script src="https://cdn.example.org/new.js" integrity="x"></script>')
+        with pytest.raises(Refusal, match=r"loads https://cdn.example.org/new.js, which is not in"):
+            make_offline(tmp_path)
+        assert "cdn.example.org" in page.read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dashboard") / "site"
+    done = dashboard("--site", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class TestSite:
+    def test_names_no_other_host(self, site):
+        text = (site / "asv" / "index.html").read_text() + (site / "index.html").read_text()
+        loaded = re.findall(r"<(?:script|link|img)\b[^>]*\b(?:src|href)=\"([^\"]+)\"", text)
+        assert len(loaded) > 20
+        assert not [address for address in loaded if urlsplit(address).netloc]
+        for address in loaded:
+            assert (site / "asv" / address).exists() or (site / address).exists(), address
+
+    def test_landing_page_has_every_kernel(self, site):
+        text = (site / "index.html").read_text()
+        benchmarks = json.loads((site / "asv/index.json").read_text())["benchmarks"]
+        kernels = [name for name, b in benchmarks.items() if name.startswith("kernels.") and "'compiled'" in str(b["params"])]
+        assert len(kernels) >= 20
+        for name in kernels:
+            if benchmarks[name]["param_names"] == ["kernels", "shape"]:
+                assert f'<a href="asv/index.html#{name}">' in text
+
+    def test_a_commit_message_cannot_write_html(self, monkeypatch):
+        from benchmarks.dashboard import landing, series
+
+        monkeypatch.setattr(series.Commit, "title", "<script>alert(1)</script>")
+        machine = series.Machine("m", {}, [series.Commit("a" * 40, 0, {"kernels.A.time_b('compiled', 'c')": 1.0})])
+        assert "<script>" not in landing.page([machine])
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium, which finds no host but this one."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'fastattn[browser]'")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("there is no browser: Debian's packages are chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1300,1000",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+        "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    started.set_script_timeout(30)
+    yield started
+    started.quit()
+
+
+# Draws what comes into view on the way down.
+GRID = """
+const done = arguments[arguments.length - 1];
+let at = 0;
+(function down() {
+    window.scrollTo(0, at);
+    $(window).trigger('scroll');
+    at += 400;
+    if (at < document.body.scrollHeight + 2000) return setTimeout(down, 30);
+    const empty = () => $('.benchmark-plot').filter((_, e) => !$(e).find('canvas').length).map((_, e) => e.id).get();
+    const wait = (left) => empty().length && left ? setTimeout(wait, 100, left - 1)
+        : done({all: $('.benchmark-plot').map((_, e) => e.id).get(), empty: empty()});
+    wait(100);
+})();
+"""
+
+# The lines of a benchmark's graph, with how many points each has, when the graph has been drawn.
+GRAPH = """
+const [name, done] = arguments;
+window.location.hash = name;
+const wait = (left) => {
+    const plot = $('#main-graph').data('plot');
+    const shown = $('#title').text() === name && plot && plot.getData().length;
+    if (!shown && left) return setTimeout(wait, 50, left - 1);
+    setTimeout(() => {
+        const plot = $('#main-graph').data('plot'), canvas = plot.getCanvas();
+        const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        done({
+            title: $('#title').text(),
+            points: plot.getData().map(s => s.data.filter(p => p && p[1] !== null).length),
+            drawn: pixels.some(p => p !== 0),
+        });
+    }, 150);
+};
+$('#main-graph').removeData('plot');
+wait(100);
+"""
+
+
+@pytest.mark.slow
+class TestInABrowser:
+    @pytest.fixture(autouse=True)
+    def _no_complaint(self, browser, address):
+        """Whatever the test opens: nothing leaves the host, and the console has no error."""
+        browser.get_log("browser"), browser.get_log("performance")
+        yield
+        requested = []
+        for entry in browser.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                requested.append(message["params"]["request"]["url"])
+        assert requested
+        assert not [url for url in requested if not url.startswith((address, "data:"))]
+        assert not [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "ERROR")]
+
+    @pytest.fixture(scope="class")
+    def index(self, site):
+        return json.loads((site / "asv" / "index.json").read_text())
+
+    def test_landing_page(self, browser, address):
+        browser.get(f"{address}/")
+        assert browser.title == "How fast fastattn is"
+        assert len(browser.find_elements("css selector", ".card")) >= 5
+        assert len(browser.find_elements("css selector", "td.bar")) >= 50
+        browser.find_element("link text", "LSTM forward").click()
+        assert browser.current_url == f"{address}/asv/index.html#kernels.LSTM.time_forward"
+
+    def test_grid_shows_every_benchmark(self, browser, address, index):
+        browser.get(f"{address}/asv/index.html")
+        grid = browser.execute_async_script(GRID)
+        assert sorted(grid["all"]) == sorted(f"summarygrid-{name}" for name in index["benchmarks"])
+        assert grid["empty"] == []
+
+    def test_every_graph_draws_its_lines(self, browser, address, index):
+        browser.get(f"{address}/asv/index.html#summarylist")
+        for name, benchmark in index["benchmarks"].items():
+            graph = browser.execute_async_script(GRAPH, name)
+            assert graph["title"] == name
+            assert graph["drawn"], name
+            lines = [points for points in graph["points"] if points >= 2]
+            assert len(lines) >= (2 if benchmark["params"] else 1), (name, graph["points"])
+            assert len(lines) == len(graph["points"]), (name, graph["points"])
+
+    def test_regressions_page(self, browser, address):
+        browser.get(f"{address}/asv/index.html#regressions")
+        browser.execute_async_script("setTimeout(arguments[0], 1000)")
+        assert browser.find_element("id", "regressions-display").is_displayed()
+        assert browser.find_element("id", "regressions-body").text
