@@ -20,7 +20,7 @@ from .layers import (
 from .models import AttentionSeq2seq, Decoder, Encoder
 
 if TYPE_CHECKING:
-    from .training import SGD, AdaGrad, Adam, AdamW, Momentum, RMSprop, Trainer, clip_grads
+    from .training import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop, Trainer, clip_grads
 
 __all__ = [
     "LSTM",
@@ -39,6 +39,7 @@ __all__ = [
     "Embedding",
     "Encoder",
     "Momentum",
+    "Nesterov",
     "RMSprop",
     "Softmax",
     "SoftmaxCrossEntropy",
@@ -53,7 +54,7 @@ __all__ = [
     "use_backend",
 ]
 
-_TRAINING = ("SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "RMSprop", "Trainer", "clip_grads")
+_TRAINING = ("SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop", "Trainer", "clip_grads")
 
 
 def __getattr__(name: str) -> Any:

@@ -23,14 +23,17 @@ class Layer:
 
     def weights(self) -> list[Array]:
         """``params``, for a kernel. ValueError if a caller has put another kind of array in the list."""
-        for i, (p, grad) in enumerate(zip(self.params, self.grads, strict=True)):
+        return self._checked(self.params)
+
+    def _checked(self, params: list[Array]) -> list[Array]:
+        for i, (p, grad) in enumerate(zip(params, self.grads, strict=True)):
             if p.shape != grad.shape or p.dtype != grad.dtype or not (p.flags.carray and grad.flags.carray):
                 raise ValueError(
                     f"{type(self).__name__}.params[{i}] has shape {p.shape} and dtype {p.dtype}, its gradient "
                     f"shape {grad.shape} and dtype {grad.dtype}; expected the same of both, and both C-contiguous and "
                     f"writeable: change params[{i}][...] in place"
                 )
-        return self.params
+        return params
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles, which are of the layer, not of what it keeps for a backward: that can be large."""

@@ -77,10 +77,12 @@ def ids(
     given_lengths: ArrayLike | None,
     lengths_name: str = "lengths",
     lowest: int = 1,
+    ignored: int | None = None,
 ) -> tuple[Array, Array | None]:
     """``given`` as int64 token ids (N, T), each from 0 to V - 1, and ``given_lengths`` as :func:`lengths` gives them.
 
     Any integer may stand at padding, -1 for instance; it is replaced by 0, so that no kernel can trip over it.
+    ``ignored``: a number that may stand anywhere and is no token; it is replaced by -1.
     """
     array = np.asarray(given)
     _check_shape(name, array.shape, axes)  # before the dtype: an empty list has a floating-point dtype
@@ -92,10 +94,16 @@ def ids(
     checked_lengths = lengths(lengths_name, given_lengths, N, T, lowest)
     if checked_lengths is not None:
         array = np.where(np.arange(T) < checked_lengths[:, None], array, array.dtype.type(0))
+    is_ignored = None if ignored is None else array == ignored
+    if is_ignored is not None:
+        array = np.where(is_ignored, array.dtype.type(0), array)
     if array.min() < 0 or array.max() >= V:
         n, t = np.argwhere((array < 0) | (array >= V))[0]
         raise _out_of_range(f"{name}[{n}, {t}]", array[n, t], V)
-    return np.array(array, dtype=np.int64, order="C"), checked_lengths
+    array = np.array(array, dtype=np.int64, order="C")
+    if is_ignored is not None:
+        array[is_ignored] = -1
+    return array, checked_lengths
 
 
 def token(name: str, given: int, V: int) -> int:

@@ -54,17 +54,21 @@ class SoftmaxCrossEntropy(Layer):
     """Softmax and cross entropy in one, from the scores, exact however small a probability is.
 
     overwrite_scores: the caller gives the scores away, and backward may put their gradient in their place, once for each
-    forward.
+    forward. ignore_label: the number that stands in t where there is no target; such positions count as little as padding.
     """
 
-    def __init__(self, overwrite_scores: bool = False) -> None:
+    def __init__(self, overwrite_scores: bool = False, ignore_label: int | None = None) -> None:
         super().__init__()
         self.overwrite_scores = overwrite_scores
+        self.ignore_label = ignore_label
 
     def forward(self, scores: ArrayLike, t: ArrayLike, *, lengths: ArrayLike | None = None) -> float:
-        """scores (N, T, V); t (N, T), integers from 0 to V - 1 -> the mean loss of a real position."""
+        """scores (N, T, V); t (N, T), integers from 0 to V - 1 or ``ignore_label`` -> the mean loss of a target.
+
+        It is 0 where every target is to be ignored.
+        """
         scores = checks.floats("scores", scores, ("N", "T", "V"))
-        t, lengths = checks.ids("t", t, scores.shape[:2], scores.shape[2], lengths)
+        t, lengths = checks.ids("t", t, scores.shape[:2], scores.shape[2], lengths, ignored=self.ignore_label)
         kernels = backend.kernels()
         loss, cache = kernels.softmax_cross_entropy_forward(scores, t, lengths)
         self._keep(kernels, cache, self.overwrite_scores)

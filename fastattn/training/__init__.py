@@ -2,7 +2,7 @@
 
 from .metrics import Score, edit_distance, score
 from .model_folder import ModelFolderError, load, save
-from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Optimizer, RMSprop, clip_grads
+from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .schedule import SCHEDULES, constant, linear
 from .trainer import DivergedError, EpochRecord, Trainer
 from .translator import SourceError, Translator
@@ -17,6 +17,7 @@ __all__ = [
     "EpochRecord",
     "ModelFolderError",
     "Momentum",
+    "Nesterov",
     "Optimizer",
     "RMSprop",
     "Score",

@@ -119,6 +119,14 @@ class Momentum(Optimizer):
         backend.kernels().momentum_update(params, grads, *states, self.lr, self.momentum)
 
 
+class Nesterov(Momentum):
+    """Nesterov's momentum (Bengio, Boulanger-Lewandowski and Pascanu 2013, "Advances in optimizing recurrent networks",
+    equations 6 and 7): v = momentum v - lr g; p += momentum v - lr g."""
+
+    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
+        backend.kernels().nesterov_update(params, grads, *states, self.lr, self.momentum)
+
+
 class AdaGrad(Optimizer):
     """AdaGrad (Duchi, Hazan and Singer 2011): s += g^2; p -= lr g / (sqrt(s) + eps)."""
 
@@ -150,16 +158,20 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1).
 
     m and v are running means of g and of g^2, divided by 1 - beta^k at step k because they began at zero:
-    p -= lr m' / (sqrt(v') + eps).
+    p -= lr m' / (sqrt(v') + eps). With ``eps_hat`` the root is that of v, not of v', before ``eps`` is added: the form at
+    the end of the paper's section 2, p -= lr sqrt(1 - beta2^k) / (1 - beta1^k) m / (sqrt(v) + eps).
     """
 
     _states_per_param = 2
 
-    def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+    def __init__(
+        self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *, eps_hat: bool = False
+    ):
         super().__init__(lr)
         self.beta1 = checked_number("beta1", beta1, 0, 1)
         self.beta2 = checked_number("beta2", beta2, 0, 1)
         self.eps = checked_number("eps", eps, 0, low_is_allowed=False)
+        self.eps_hat = eps_hat
         self.weight_decay = 0.0
         self.steps = 0
 
@@ -167,8 +179,9 @@ class Adam(Optimizer):
         self.steps += 1
         step_size = self.lr / (1 - self.beta1**self.steps)
         root_scale = 1 / math.sqrt(1 - self.beta2**self.steps)
+        eps = root_scale * self.eps if self.eps_hat else self.eps  # the kernel's fraction is then expanded by root_scale
         decay = self.lr * self.weight_decay
-        backend.kernels().adam_update(params, grads, *states, step_size, self.beta1, self.beta2, root_scale, self.eps, decay)
+        backend.kernels().adam_update(params, grads, *states, step_size, self.beta1, self.beta2, root_scale, eps, decay)
 
 
 class AdamW(Adam):
@@ -186,18 +199,19 @@ class AdamW(Adam):
         self.weight_decay = checked_number("weight_decay", weight_decay, 0)
 
 
-def clip_grads(grads: Arrays, max_norm: float) -> float:
+def clip_grads(grads: Arrays, max_norm: float, *, eps: float = 0.0) -> float:
     """Scales the gradients in place so that their global norm is at most ``max_norm``; returns the norm before that.
 
     The global norm is the square root of the sum of all squares of all arrays. The factor is exactly max_norm / norm:
     it is used only where norm > max_norm > 0, so that nothing need be added to the divisor, and no small ``max_norm``
-    is missed. A norm that is NaN or infinite is returned, and the gradients are left as they are: the caller sees
-    what happened. ValueError when ``max_norm`` is not a positive number, TypeError when ``grads`` are not arrays of
+    is missed; ``eps``, which is added to the norm, is for the same numbers as a program has that does so. A norm that is
+    NaN or infinite is returned, and the gradients are left as they are: the caller sees what happened. ValueError when ``max_norm`` is not a positive number, TypeError when ``grads`` are not arrays of
     float32 or float64.
     """
     max_norm = checked_number("max_norm", max_norm, 0, low_is_allowed=False)
+    eps = checked_number("eps", eps, 0)
     _check_arrays("grads", grads)
     norm = math.sqrt(backend.kernels().squared_norm(grads)) if grads else 0.0
-    if max_norm < norm < math.inf:
-        backend.kernels().scale(grads, max_norm / norm)
+    if max_norm < norm + eps < math.inf:
+        backend.kernels().scale(grads, max_norm / (norm + eps))
     return norm

@@ -36,8 +36,8 @@ def test_line_ends_and_byte_order_mark(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [
-        (b"", None, "is empty; expected one source<TAB>target a line"),
-        (b"\xef\xbb\xbf", None, "is empty; expected one source<TAB>target a line"),
+        (b"", None, "is empty; expected a pair a line"),
+        (b"\xef\xbb\xbf", None, "is empty; expected a pair a line"),
         (b"a\tb\nno tab\n", 2, "no tab; expected source<TAB>target"),
         (b"a\tb\r\n\r\nc\td\r\n", 2, "no tab; expected source<TAB>target"),
         (b"a\tb\tc\n", 1, "2 tabs; expected source<TAB>target"),

@@ -103,6 +103,17 @@ def softmax_cross_entropy(kernels, draw, N, T, D, H, V, lengths):
     return [np.float64(loss), dscores, kernels.softmax_cross_entropy_backward(-0.3, cache, True)]
 
 
+def softmax_cross_entropy_with_gaps(kernels, draw, N, T, D, H, V, lengths):
+    t = draw.ids(V, N, T)
+    t[1::2, ::3] = -1  # no target there, not in the whole of a sample where T is 1
+    results = []
+    for targets in (t, np.full_like(t, -1)):
+        loss, cache = kernels.softmax_cross_entropy_forward(3 * draw(N, T, V), targets, lengths)
+        dscores = kernels.softmax_cross_entropy_backward(0.7, cache, False)
+        results += [np.float64(loss), dscores, kernels.softmax_cross_entropy_backward(-0.3, cache, True)]
+    return results
+
+
 def greedy_search(kernels, draw, N, T, D, H, V, lengths):
     hs_enc, h0, W, b, b_out = draw(N, T, H), draw(N, H), draw(V, D), draw(4 * H), draw(V)
     Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
@@ -152,11 +163,16 @@ CASES = {
         softmax_cross_entropy,
         ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
     ),
+    "softmax_cross_entropy_with_gaps": (
+        softmax_cross_entropy_with_gaps,
+        ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
+    ),
     "greedy_search": (greedy_search, ["greedy_search"]),
     "dropout": (dropout, ["dropout"]),
     "norm": (norm, ["squared_norm", "scale"]),
     "sgd": (_optimizer("sgd_update", 0, 0.1), ["sgd_update"]),
     "momentum": (_optimizer("momentum_update", 1, 0.1, 0.9), ["momentum_update"]),
+    "nesterov": (_optimizer("nesterov_update", 1, 0.1, 0.9), ["nesterov_update"]),
     "adagrad": (_optimizer("adagrad_update", 1, 0.1, 1e-7), ["adagrad_update"]),
     "rmsprop": (_optimizer("rmsprop_update", 1, 0.1, 0.99, 1e-7), ["rmsprop_update"]),
     "adam": (_optimizer("adam_update", 2, 0.1, 0.9, 0.999, 1.3, 1e-8, 0.01), ["adam_update"]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import normal
+from helpers import check_gradients, normal
 
 import fastattn
 
@@ -79,3 +79,39 @@ def test_scores_that_are_given_away(backend, rng, lengths):
     np.testing.assert_array_equal(overwriting.backward(0.3), expected)
     with pytest.raises(RuntimeError, match="was called a second time"):
         overwriting.backward(0.3)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_ignored_label_counts_as_little_as_padding(backend, rng, overwrite):
+    scores, t = normal(rng, N, T, V, dtype=float), rng.integers(1, V, (N, T))
+    lengths = np.array([2, 5, 1])
+    plain, ignoring = fastattn.SoftmaxCrossEntropy(), fastattn.SoftmaxCrossEntropy(overwrite, ignore_label=0)
+    expected = plain.forward(scores, t, lengths=lengths), plain.backward(0.3)
+    t[np.arange(T) >= lengths[:, None]] = 0
+    scores[t == 0] = np.nan  # is not read
+    loss = ignoring.forward(scores, t)
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(ignoring.backward(0.3), expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("ignore_label", [-1, 3, 99])
+def test_nothing_but_ignored_labels_gives_zeros(backend, rng, ignore_label):
+    loss = fastattn.SoftmaxCrossEntropy(ignore_label=ignore_label)
+    assert loss.forward(normal(rng, N, T, V, dtype="float32"), np.full((N, T), ignore_label)) == 0
+    assert not loss.backward().any()
+
+
+def test_the_gradient_with_ignored_labels_is_the_slope(backend, rng):
+    scores, t = normal(rng, N, T, V, dtype=float), rng.integers(-1, V, (N, T))
+    loss = fastattn.SoftmaxCrossEntropy(ignore_label=-1)
+    loss.forward(scores, t)
+    check_gradients(lambda: 1.7 * loss.forward(scores, t), [scores], [loss.backward(1.7)], rng)
+
+
+def test_other_ids_out_of_range_are_refused_as_ever():
+    loss = fastattn.SoftmaxCrossEntropy(ignore_label=0)
+    t = np.zeros((N, T), int)
+    for wrong in (-1, V):
+        t[1, 2] = wrong
+        with pytest.raises(IndexError, match=rf"t\[1, 2\] is {wrong}; expected a token id from 0 to 12"):
+            loss.forward(np.zeros((N, T, V)), t)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastattn.training import SGD, AdaGrad, Adam, AdamW, Momentum, RMSprop, clip_grads
+from fastattn.training import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop, clip_grads
 
 SHAPES = [(3, 5), (7,), (2, 4, 3)]
 STEPS = 4
@@ -25,6 +25,14 @@ def momentum(p, gs):
     for g in gs:
         v = 0.8 * v - 0.1 * g
         p += v
+    return p
+
+
+def nesterov(p, gs):
+    v = 0.0
+    for g in gs:
+        p += 0.8 * 0.8 * v - (1 + 0.8) * 0.1 * g  # equation 7, by the velocity before the step
+        v = 0.8 * v - 0.1 * g
     return p
 
 
@@ -54,6 +62,15 @@ def adam(p, gs, weight_decay=0.0):
     return p
 
 
+def adam_eps_hat(p, gs):
+    m = v = 0.0
+    for k, g in enumerate(gs, start=1):
+        m = 0.7 * m + 0.3 * g
+        v = 0.95 * v + 0.05 * g * g
+        p -= 0.1 * math.sqrt(1 - 0.95**k) / (1 - 0.7**k) * m / (math.sqrt(v) + 0.1)
+    return p
+
+
 def adamw(p, gs):
     return adam(p, gs, weight_decay=0.3)
 
@@ -61,9 +78,11 @@ def adamw(p, gs):
 CASES = [
     (lambda: SGD(0.1), sgd),
     (lambda: Momentum(0.1, 0.8), momentum),
+    (lambda: Nesterov(0.1, 0.8), nesterov),
     (lambda: AdaGrad(0.1), adagrad),
     (lambda: RMSprop(0.1, 0.9), rmsprop),
     (lambda: Adam(0.1, 0.7, 0.95), adam),
+    (lambda: Adam(0.1, 0.7, 0.95, 0.1, eps_hat=True), adam_eps_hat),
     (lambda: AdamW(0.1, 0.7, 0.95, weight_decay=0.3), adamw),
 ]
 cases = pytest.mark.parametrize(("make", "formula"), CASES, ids=[formula.__name__ for _, formula in CASES])
@@ -98,12 +117,13 @@ def test_each_optimizer_does_what_its_formula_says(make, formula, dtype, toleran
     [
         (lambda: SGD(0.1), "SGD", {}),
         (lambda: Momentum(0.1, 0.8), "SGD", {"momentum": 0.8}),
+        (lambda: Nesterov(0.1, 0.8), "SGD", {"momentum": 0.8, "nesterov": True}),
         (lambda: AdaGrad(0.1), "Adagrad", {"eps": 1e-7}),
         (lambda: RMSprop(0.1, 0.9), "RMSprop", {"alpha": 0.9, "eps": 1e-7}),
         (lambda: Adam(0.1), "Adam", {}),
         (lambda: AdamW(0.1), "AdamW", {}),
     ],
-    ids=["SGD", "Momentum", "AdaGrad", "RMSprop", "Adam", "AdamW"],
+    ids=["SGD", "Momentum", "Nesterov", "AdaGrad", "RMSprop", "Adam", "AdamW"],
 )
 def test_each_optimizer_does_what_pytorch_does(make, name, options, rng, backend):
     torch = pytest.importorskip("torch")
@@ -128,7 +148,7 @@ def test_a_changed_learning_rate_counts_from_the_next_update(make, formula, rng)
     before = [p.copy() for p in params]
     optimizer.lr = 0.0
     optimizer.update(params, [np.zeros(shape) for shape in SHAPES])
-    if formula is not momentum:  # the velocity runs on
+    if formula not in (momentum, nesterov):  # the velocity runs on
         assert all((p == b).all() for p, b in zip(params, before, strict=True))
 
 
@@ -198,6 +218,16 @@ def test_clip_grads_scales_down_to_the_norm(dtype, rng, backend):
         np.testing.assert_allclose(g, b / 3, rtol=1e-6)
     assert clip_grads(grads, 1e-12) == pytest.approx(norm / 3, rel=1e-6)
     assert clip_grads(grads, 1.0) == pytest.approx(1e-12, rel=1e-6)
+
+
+def test_clip_grads_divides_by_more_than_the_norm_when_told_to(backend):
+    grads = [np.array([3.0, 4.0])]
+    assert clip_grads(grads, 2.0, eps=3.0) == 5
+    np.testing.assert_allclose(grads[0], [0.75, 1.0])
+    clip_grads(grads, 1.5, eps=0.5)  # the norm alone is less
+    np.testing.assert_allclose(grads[0], [0.75 * 1.5 / 1.75, 1.5 / 1.75])
+    with pytest.raises(ValueError, match="eps is -1"):
+        clip_grads(grads, 1.0, eps=-1)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -23,7 +23,7 @@ from .engine.jit import cache_folder as cache_folder
 from .engine.jit import set_num_threads as set_num_threads
 from .lstm import lstm_backward, lstm_forward
 from .norm import scale, squared_norm
-from .optimizer import adagrad_update, adam_update, momentum_update, rmsprop_update, sgd_update
+from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
 from .search import greedy_search
 from .softmax import softmax_backward, softmax_forward
 
@@ -45,6 +45,7 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "momentum_update",
+    "nesterov_update",
     "rmsprop_update",
     "scale",
     "sgd_update",

@@ -24,7 +24,7 @@ def _sum_of_exponentials(x, shift):
 
 @shared
 def _log_sums(share, shares, scores, t, rows, log_sums, losses):
-    """Of each real row: the logarithm of its sum of exponentials, and the loss of its target."""
+    """Of each row that has a target: the logarithm of its sum of exponentials, and the loss of the target."""
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
         row = scores[rows[i]]
         shift = highest(row)
@@ -34,7 +34,7 @@ def _log_sums(share, shares, scores, t, rows, log_sums, losses):
 
 @shared
 def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dscores, overwrite):
-    """dscores = factor (softmax(scores) - (v is the target)) for the real rows. With ``overwrite`` the two are one array."""
+    """dscores = factor (softmax(scores) - (v is the target)) for these rows. With ``overwrite`` the two are one array."""
     V = scores.shape[1]
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
         out = dscores[rows[i]]
@@ -52,38 +52,37 @@ def _flat(scores, t):
 
 
 def softmax_cross_entropy_forward(scores, t, lengths):
-    N, T, _ = scores.shape
-    rows = real_rows(lengths, N, T)
+    flat_scores, flat_t = _flat(scores, t)
+    rows = real_rows(lengths, *t.shape)
+    rows = rows[flat_t[rows] >= 0]
     log_sums, losses = empty(rows.size, scores.dtype), empty(rows.size, np.float64)
-    _log_sums(*_flat(scores, t), rows, log_sums, losses, work=20 * scores.size)
-    return float(losses.sum() / rows.size), (scores, t, lengths, rows, log_sums)
+    _log_sums(flat_scores, flat_t, rows, log_sums, losses, work=20 * scores.size)
+    return float(losses.sum() / max(rows.size, 1)), (scores, t, rows, log_sums)
 
 
 def _scores_gradient(cache, factors, overwrite):
-    scores, t, lengths, rows, log_sums = cache
-    if overwrite:
-        dscores = scores
-        if lengths is not None:
-            dscores[np.arange(scores.shape[1]) >= lengths[:, None]] = 0
-    else:
-        dscores = zeros_at_padding(empty(scores.shape, scores.dtype), lengths)
+    scores, t, rows, log_sums = cache
     flat_scores, flat_t = _flat(scores, t)
-    _softmax_minus_target(
-        flat_scores, flat_t, rows, log_sums, factors, dscores.reshape(flat_scores.shape), overwrite, work=20 * scores.size
-    )
+    dscores = scores if overwrite else empty(scores.shape, scores.dtype)
+    flat_dscores = dscores.reshape(flat_scores.shape)
+    if rows.size < flat_t.size:
+        without_target = np.ones(flat_t.size, bool)
+        without_target[rows] = False
+        flat_dscores[without_target] = 0
+    _softmax_minus_target(flat_scores, flat_t, rows, log_sums, factors, flat_dscores, overwrite, work=20 * scores.size)
     return dscores
 
 
 def softmax_cross_entropy_backward(dloss, cache, overwrite):
-    scores, rows = cache[0], cache[3]
-    return _scores_gradient(cache, np.full(rows.size, dloss / rows.size, scores.dtype), overwrite)
+    scores, _, rows, _ = cache
+    return _scores_gradient(cache, np.full(rows.size, dloss / max(rows.size, 1), scores.dtype), overwrite)
 
 
 def target_probability_forward(scores, t, lengths):
     N, T, _ = scores.shape
     _, cache = softmax_cross_entropy_forward(scores, t, lengths)
     flat_scores, flat_t = _flat(scores, t)
-    rows, log_sums = cache[3], cache[4]
+    _, _, rows, log_sums = cache
     y = zeros_at_padding(empty((N, T), scores.dtype), lengths)
     p = np.exp(flat_scores[rows, flat_t[rows]] - log_sums)
     y.reshape(N * T)[rows] = np.maximum(p, scores.dtype.type(PROBABILITY_FLOOR))
@@ -92,7 +91,7 @@ def target_probability_forward(scores, t, lengths):
 
 def target_probability_backward(dy, cache):
     cache, y = cache
-    rows = cache[3]
+    rows = cache[2]
     return _scores_gradient(cache, -(dy * y).reshape(y.size)[rows], False)
 
 

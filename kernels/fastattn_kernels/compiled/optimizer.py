@@ -40,6 +40,19 @@ def _momentum(share, shares, arrays, table, numbers):
 
 
 @shared
+def _nesterov(share, shares, arrays, table, numbers):
+    first, last = block_range(share, shares, table)
+    lr, momentum = numbers
+    for i in range(first, last):
+        p, g = _block(arrays, 0, table, i, numbers), _block(arrays, 1, table, i, numbers)
+        v = _block(arrays, 2, table, i, numbers)
+        for j in range(p.size):
+            step = lr * g[j]
+            v[j] = momentum * v[j] - step
+            p[j] += momentum * v[j] - step
+
+
+@shared
 def _adagrad(share, shares, arrays, table, numbers):
     first, last = block_range(share, shares, table)
     lr, eps = numbers
@@ -89,6 +102,10 @@ def sgd_update(params, grads, lr):
 
 def momentum_update(params, grads, velocities, lr, momentum):
     _update(_momentum, (params, grads, velocities), lr, momentum)
+
+
+def nesterov_update(params, grads, velocities, lr, momentum):
+    _update(_nesterov, (params, grads, velocities), lr, momentum)
 
 
 def adagrad_update(params, grads, squares, lr, eps):

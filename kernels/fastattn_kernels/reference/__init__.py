@@ -21,7 +21,7 @@ from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
 from .lstm import lstm_backward, lstm_forward
 from .norm import scale, squared_norm
-from .optimizer import adagrad_update, adam_update, momentum_update, rmsprop_update, sgd_update
+from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
 from .search import greedy_search
 from .softmax import softmax_backward, softmax_forward
 
@@ -43,6 +43,7 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "momentum_update",
+    "nesterov_update",
     "rmsprop_update",
     "scale",
     "sgd_update",

@@ -7,7 +7,7 @@ leaves 1 / probability, and with it the whole backward chain, finite. The fused 
 
 import numpy as np
 
-from .padding import real_positions, without_padding
+from .padding import real_positions, without_padding, zeros_elsewhere
 
 # Far below any probability that matters; its reciprocal, times any sensible gradient, is finite in float32.
 PROBABILITY_FLOOR = 1e-30
@@ -62,20 +62,21 @@ def cross_entropy_backward(dloss, y, lengths):
 
 
 def softmax_cross_entropy_forward(scores, t, lengths):
-    """scores (N, T, V), t (N, T) -> the mean of -log(softmax(scores)[target]) over the real positions, and a cache."""
-    N, T, _ = scores.shape
-    real = real_positions(lengths, N, T)
-    log_p = _log_softmax(without_padding(scores, lengths))
-    loss = float(-_of_target(log_p, t)[real].sum(dtype=np.float64) / real.sum())
-    return loss, (log_p, t, lengths)
+    """scores (N, T, V), t (N, T) -> the mean of -log(softmax(scores)[target]) over the targets, and a cache.
+
+    A position with a negative id in t has no target, and is left out as padding is. Without any target the loss is 0.
+    """
+    has_target = real_positions(lengths, *t.shape) & (t >= 0)
+    log_p = _log_softmax(zeros_elsewhere(scores, has_target))
+    loss = float(-_of_target(log_p, t)[has_target].sum(dtype=np.float64) / max(has_target.sum(), 1))
+    return loss, (log_p, t, has_target)
 
 
 def softmax_cross_entropy_backward(dloss, cache, overwrite):
-    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of real positions.
+    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of targets.
 
     With ``overwrite``, dscores may take the memory of the forward's scores; there is then no second backward.
     """
-    log_p, t, lengths = cache
-    N, T, _ = log_p.shape
-    count = real_positions(lengths, N, T).sum()
-    return without_padding(_minus_target(np.exp(log_p), t) * log_p.dtype.type(dloss / count), lengths)
+    log_p, t, has_target = cache
+    factor = log_p.dtype.type(dloss / max(has_target.sum(), 1))
+    return zeros_elsewhere(_minus_target(np.exp(log_p), t) * factor, has_target)

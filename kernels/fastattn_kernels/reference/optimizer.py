@@ -20,6 +20,15 @@ def momentum_update(params, grads, velocities, lr, momentum):
         p += v
 
 
+def nesterov_update(params, grads, velocities, lr, momentum):
+    """v = momentum v - lr g; p += momentum v - lr g (Bengio, Boulanger-Lewandowski and Pascanu 2013, equations 6 and 7)."""
+    for p, g, v in zip(params, grads, velocities, strict=True):
+        step = p.dtype.type(lr) * g
+        v *= p.dtype.type(momentum)
+        v -= step
+        p += p.dtype.type(momentum) * v - step
+
+
 def adagrad_update(params, grads, squares, lr, eps):
     """s += g^2; p -= lr g / (sqrt(s) + eps) (Duchi, Hazan and Singer 2011)."""
     for p, g, s in zip(params, grads, squares, strict=True):

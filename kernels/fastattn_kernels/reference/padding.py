@@ -12,7 +12,11 @@ def real_positions(lengths, N, T):
 
 def without_padding(x, lengths):
     """``x`` (N, T, ...) with zeros at padding, whatever stood there (NaN too)."""
-    if lengths is None:
+    return x if lengths is None else zeros_elsewhere(x, real_positions(lengths, *x.shape[:2]))
+
+
+def zeros_elsewhere(x, kept):
+    """``x`` (N, T, ...) where ``kept`` (N, T) is True, zeros at all other positions, whatever stood there."""
+    if kept.all():
         return x
-    real = real_positions(lengths, *x.shape[:2])
-    return np.where(real.reshape(real.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
+    return np.where(kept.reshape(kept.shape + (1,) * (x.ndim - 2)), x, x.dtype.type(0))
