@@ -3,7 +3,7 @@
 from fastattn.data.batches import batches, encode_pairs, encode_sources, trim
 from fastattn.data.dates import date_pairs, split_dates
 from fastattn.data.files import atomic_write
-from fastattn.data.pairs import PairsError, read_pairs, split_pairs, write_pairs
+from fastattn.data.pairs import PairsError, read_lines, read_pairs, split_pairs, write_pairs
 from fastattn.data.vocabulary import END, PADDING, START, UNKNOWN, Vocabulary
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "date_pairs",
     "encode_pairs",
     "encode_sources",
+    "read_lines",
     "read_pairs",
     "split_dates",
     "split_pairs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fastattn.data.files import atomic_write
@@ -22,14 +22,13 @@ class PairsError(ValueError):
         self.path, self.line, self.reason = path, line, reason
 
 
-def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
-    """The pairs (source, target) of a file, in its order, the texts exactly as they stand there.
+def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """The lines of a file of text, without their ends, each with its number, from 1.
 
     Lines end with LF, CRLF or CR, the last one may do without; a byte order mark at the beginning is dropped. Other
     characters that Unicode calls line ends (U+2028, U+0085, form feed, ...) are text.
 
-    Raises PairsError for a file that cannot be read, is empty or is not UTF-8, and for a line without exactly
-    one tab or with a blank side.
+    Raises PairsError for a file that cannot be read, is empty or is not UTF-8.
     """
     try:
         content = Path(path).read_bytes()
@@ -38,14 +37,23 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
     # On bytes, unlike on str, splitlines knows no line ends but LF, CRLF and CR.
     lines = content.removeprefix(codecs.BOM_UTF8).splitlines()
     if not lines:
-        raise PairsError(path, None, "is empty; expected one source<TAB>target a line")
-    pairs = []
+        raise PairsError(path, None, "is empty; expected a pair a line")
     for number, line in enumerate(lines, start=1):
         try:
-            sides = line.decode("utf-8").split("\t")
+            yield number, line.decode("utf-8")
         except UnicodeDecodeError as error:
             found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}"
             raise PairsError(path, number, f"is not UTF-8: {found}") from error
+
+
+def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
+    """The pairs (source, target) of a file, in its order, the texts exactly as they stand there.
+
+    Raises PairsError as `read_lines` does, and for a line without exactly one tab or with a blank side.
+    """
+    pairs = []
+    for number, line in read_lines(path):
+        sides = line.split("\t")
         problem = _problem(sides)
         if problem:
             raise PairsError(path, number, problem)
