@@ -204,9 +204,9 @@ def clip_grads(grads: Arrays, max_norm: float, *, eps: float = 0.0) -> float:
 
     The global norm is the square root of the sum of all squares of all arrays. The factor is exactly max_norm / norm:
     it is used only where norm > max_norm > 0, so that nothing need be added to the divisor, and no small ``max_norm``
-    is missed; ``eps``, which is added to the norm, is for the same numbers as a program has that does so. A norm that is
-    NaN or infinite is returned, and the gradients are left as they are: the caller sees what happened. ValueError when ``max_norm`` is not a positive number, TypeError when ``grads`` are not arrays of
-    float32 or float64.
+    is missed. ``eps`` is added to the norm, for the same numbers as a program has that does so. A norm that is NaN or
+    infinite is returned, and the gradients are left as they are: the caller sees what happened. ValueError when
+    ``max_norm`` is not a positive number, TypeError when ``grads`` are not arrays of float32 or float64.
     """
     max_norm = checked_number("max_norm", max_norm, 0, low_is_allowed=False)
     eps = checked_number("eps", eps, 0)

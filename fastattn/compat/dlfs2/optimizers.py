@@ -33,20 +33,23 @@ def remove_duplicate(params: Sequence[Array], grads: Sequence[Array]) -> tuple[l
     kept_params: list[Array] = []
     kept_grads: list[Array] = []
     place: dict[object, int] = {}  # where in the lists a piece of memory stands
+    added: set[int] = set()  # the gradients, by identity: a layer may stand in the lists twice
     for p, g in zip(params, grads, strict=True):
         i = place.get(_memory(p), place.get(_memory(p.T), len(kept_params)) if p.ndim == 2 else len(kept_params))
         place[_memory(p)] = i
         if i == len(kept_params):
             kept_params.append(p)
             kept_grads.append(g)
+        elif id(g) in added:
+            continue
         elif kept_params[i].strides == p.strides:
-            if g is not kept_grads[i]:  # a layer that stands in the lists twice
-                kept_grads[i] += g
-        elif p.flags.c_contiguous:
+            kept_grads[i] += g
+        elif p.flags.c_contiguous and not kept_params[i].flags.c_contiguous:
             g += kept_grads[i].T
             kept_params[i], kept_grads[i] = p, g
         else:
             kept_grads[i] += g.T
+        added.add(id(g))
     return kept_params, kept_grads
 
 
