@@ -81,8 +81,8 @@ def test_a_line_that_cannot_be_is_named(tmp_path, line, message):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(ValueError, match="absent.txt: cannot be read: No such file"):
+    with pytest.raises(ValueError, match=r"absent\.txt: cannot be read: No such file"):
         sequence.load_data(tmp_path / "absent.txt")
     (tmp_path / "empty.txt").write_text("")
-    with pytest.raises(ValueError, match="empty.txt: is empty"):
+    with pytest.raises(ValueError, match=r"empty\.txt: is empty"):
         sequence.load_data(tmp_path / "empty.txt")

@@ -109,7 +109,7 @@ def test_other_pickles_are_refused_before_they_run(model, name, protocol):
     before = copies(model)
     with open("model.pkl", "wb") as file:
         pickle.dump(PICKLES[name], file, protocol)
-    with pytest.raises(ValueError, match="model.pkl cannot be read as weights: neither safetensors nor a pickle"):
+    with pytest.raises(ValueError, match=r"model\.pkl cannot be read as weights: neither safetensors nor a pickle"):
         model.load_params("model.pkl")
     assert os.listdir() == ["model.pkl"]
     assert same(model.params, before)
