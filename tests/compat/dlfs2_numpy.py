@@ -375,6 +375,7 @@ def clip_grads(grads, max_norm):
     if rate < 1:
         for g in grads:
             g *= rate
+    return norm
 
 
 class Trainer:

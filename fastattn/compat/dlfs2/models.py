@@ -211,15 +211,12 @@ class AttentionDecoder:
 
     def _scores(self, xs: ArrayLike, enc_hs: Array) -> Array:
         dec_hs = self.lstm.forward(self.embed.forward(xs))
-        contexts = self.attention.forward(enc_hs, dec_hs)
-        return self.affine.forward(np.concatenate((contexts, dec_hs), axis=2))
+        return self.affine.forward(self.attention.forward_joined(enc_hs, dec_hs))
 
     def backward(self, dscore: ArrayLike) -> Array:
         """dscore (N, T2, V) -> denc_hs (N, T1, H)."""
-        H = len(self.lstm.params[1])
-        dout = self.affine.backward(dscore)  # (N, T2, H + H)
-        denc_hs, ddec_hs = self.attention.backward(dout[:, :, :H])
-        self.embed.backward(self.lstm.backward(ddec_hs + dout[:, :, H:]))
+        denc_hs, ddec_hs = self.attention.backward(self.affine.backward(dscore))
+        self.embed.backward(self.lstm.backward(ddec_hs))
         denc_hs[:, -1] += self.lstm.dh
         return denc_hs
 
