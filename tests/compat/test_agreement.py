@@ -165,6 +165,17 @@ def test_the_loss_agrees(one_hot, rng, backend):
         np.testing.assert_allclose(layer.backward(dout), numpy_layer.backward(dout), rtol=1e-10, atol=1e-15)
 
 
+def test_joined_contexts_are_the_contexts_with_the_states_beside_them(rng, backend):
+    layer = ours.TimeAttention()
+    hs_enc, hs_dec, dout = (rng.standard_normal(shape) for shape in ((N, T1, H), (N, T2, H), (N, T2, 2 * H)))
+    joined = layer.forward_joined(hs_enc, hs_dec)
+    dhs_enc, dhs_dec = layer.backward(dout)
+    np.testing.assert_array_equal(joined, np.concatenate((layer.forward(hs_enc, hs_dec), hs_dec), axis=2))
+    expected_enc, expected_dec = layer.backward(dout[:, :, :H])
+    np.testing.assert_allclose(dhs_enc, expected_enc, rtol=1e-10)
+    np.testing.assert_allclose(dhs_dec, expected_dec + dout[:, :, H:], rtol=1e-10)
+
+
 def test_a_stateful_lstm_goes_on_where_it_ended(rng, backend):
     weights = [rng.standard_normal(shape) for shape in ((D, 4 * H), (H, 4 * H), (4 * H,))]
     lstm, numpy_lstm = (module.TimeLSTM(*weights, stateful=True) for module in (ours, theirs))
