@@ -3,10 +3,13 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks.peers.process import ROOT
+import fastattn
+
+ROOT = Path(fastattn.__file__).parents[1]
 
 
 @pytest.mark.slow
