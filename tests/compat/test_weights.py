@@ -124,6 +124,7 @@ BY_HAND = {
     "an array made without its constructor": b"\x80\x02]cnumpy\nndarray\n)\x81a.",
     "a state of the wrong kind": b"\x80\x02]cnumpy\nndarray\n)RK\x01ba.",
     "a persistent id": b"\x80\x02]K\x01Qa.",
+    "a memo of 16 GB": b"\x80\x02]r\xff\xff\xff\x7fK\x01a.",
     "a huge array": b"\x80\x05]\x96\x00\x00\x00\x00\x00\x00\x00\x70a.",
 }
 

@@ -121,8 +121,11 @@ _STAND_INS = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the names that stand in a pickle of NumPy arrays, and nothing of what they are names of."""
+class _Unpickler(pickle._Unpickler):
+    """Knows the names that stand in a pickle of NumPy arrays, and nothing of what they are names of.
+
+    It is the one in Python: the one in C takes as much memory as a file of ten bytes may ask for.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         try:
