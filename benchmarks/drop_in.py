@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 import fastattn
 from benchmarks.peers import PEERS, machine, report
 from benchmarks.peers.measure import Job, measure
-from benchmarks.peers.peer import BETA1, BETA2, EPS, LR, MAX_NORM, Outcome, Peer, Task
+from benchmarks.peers.peer import Outcome, Peer, Task
 from benchmarks.peers.process import ROOT
-from benchmarks.shapes import NAMED, Shape, make_batch
+from benchmarks.shapes import BETA1, BETA2, EPS, LR, MAX_NORM, NAMED, Shape, make_batch
 
 SHAPES = {"date": NAMED["date"], "addition": Shape(128, 7, 5, 13, 16, 128)}
 ENTRANTS = {"fastattn": PEERS["fastattn"], "compat": "benchmarks.drop_in:Compat", "numpy": "benchmarks.drop_in:PlainNumPy"}
