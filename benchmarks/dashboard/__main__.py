@@ -37,7 +37,7 @@ WORK = ROOT / ".asv"
 
 
 def spread(commits: Sequence[str], count: int | None) -> list[str]:
-    """As many of the commits, evenly spread, the first and the last among them."""
+    """As many of the commits, evenly spread, the first and, if there are two, the last among them."""
     if count is None or count >= len(commits):
         return list(commits)
     return [commits[round(i * (len(commits) - 1) / max(1, count - 1))] for i in range(count)]
@@ -117,8 +117,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.dashboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("commits", metavar="COMMITS", nargs="?", help="a commit, or a range as git writes it, to measure first")
-    parser.add_argument("--steps", type=int, metavar="N", help="measure N commits of the range, evenly spread")
+    parser.add_argument("commits", metavar="COMMITS", nargs="*", help="commits, or ranges as git writes them, to measure first")
+    parser.add_argument("--steps", type=int, metavar="N", help="measure N of these commits, evenly spread")
     parser.add_argument("--bench", action="append", default=[], metavar="REGEX", help="measure the benchmarks that match")
     parser.add_argument("--quick", action="store_true", help="run each benchmark once: no figures to rely on")
     parser.add_argument("--machine", metavar="NAME", help="what the results call this machine (what `asv machine` says)")
@@ -131,7 +131,8 @@ def main() -> int:
     options = [part for pattern in given.bench for part in ("--bench", pattern)] + ["--quick"] * given.quick
     dashboard = Dashboard(given.results.resolve(), given.site.resolve(), given.machine)
     try:
-        commits = spread(commits_in(given.commits), given.steps) if given.commits else []
+        named = [commit for names in given.commits for commit in commits_in(names)]
+        commits = spread(list(dict.fromkeys(named)), given.steps)
         dashboard.set_damaged_aside()
         if commits:
             dashboard.measure(commits, options)
