@@ -107,7 +107,7 @@ class Gate:
     def _measure_once(self, commit: str, patterns: Sequence[str], folder: Path) -> list[Measurement]:
         config = write_config(folder, results_dir=str(folder / "results"))
         benches = [part for pattern in patterns for part in ("--bench", pattern)]
-        asv(self.log, "run", "--config", config, "--attribute", "rounds=1", *benches, f"{commit}^!")
+        asv(self.log, "run", "--config", config, *benches, f"{commit}^!")
         results, damaged = load_results(folder / "results")
         if len(results) != 1 or damaged:
             raise Refusal(

@@ -18,7 +18,8 @@ class _Kernel:
     params = (cases.SETS, ["tiny", "date", "g2p"])
     param_names = ("kernels", "shape")
     timeout = 300
-    repeat = (3, 10, 1.0)  # seconds at most for a round
+    rounds = 1
+    repeat = (3, 10, 0.5)  # seconds at most
 
     def setup(self, kernels: str, shape: str) -> None:
         self.call = cases.make(type(self).case, kernels, shape)
@@ -91,7 +92,8 @@ class Float64:
     params = (list(_CASES),)
     param_names = ("kernel",)
     timeout = 300
-    repeat = (3, 10, 1.0)
+    rounds = 1
+    repeat = (3, 10, 0.5)
 
     def setup(self, kernel: str) -> None:
         self.call = cases.make(self._CASES[kernel], cases.COMPILED, "date", "float64")
@@ -105,7 +107,8 @@ class _OnWeights:
     """What works on the weights of a whole model, and on their gradients."""
 
     timeout = 300
-    repeat = (3, 10, 1.0)
+    rounds = 1
+    repeat = (3, 10, 0.5)
 
     def prepare(self, kernels: str, shape: str) -> None:
         cases.choose(kernels)

@@ -52,7 +52,7 @@ class FirstStepCold(_FirstStep):
 class FirstStepWarm(_FirstStep):
     """Everything is read from the cache on disk."""
 
-    repeat = 5
+    repeat = 3
 
     def setup(self, *_: Any) -> None:
         super().setup()

@@ -23,7 +23,8 @@ class Step:
     params = (cases.SETS, list(NAMED))
     param_names = ("kernels", "shape")
     timeout = 600
-    repeat = (3, 10, 3.0)
+    rounds = 1
+    repeat = (3, 10, 1.5)
 
     def setup(self, kernels: str, shape: str) -> None:
         self.step = training_step(kernels, shape)
@@ -39,7 +40,8 @@ class Generate:
     params = ([cases.COMPILED, cases.REFERENCE], ["tiny", "date", "g2p"], [1, 128])
     param_names = ("kernels", "shape", "N")
     timeout = 600
-    repeat = (3, 10, 2.0)
+    rounds = 1
+    repeat = (3, 10, 1.0)
 
     def setup(self, kernels: str, shape: str, N: int) -> None:
         self.search = training_step(kernels, shape, N).generate
