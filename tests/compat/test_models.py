@@ -180,6 +180,35 @@ def test_a_weight_changed_in_place_changes_the_loss_and_the_answer(name, data, b
     assert model.generate(x[:1], 0, 4) == [3] * 4
 
 
+class AttentionOfOnesOwn:
+    """As the book writes it: a layer of one step for each target step."""
+
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, hs_enc, hs_dec):
+        self.layers = [dlfs2.Attention() for _ in range(hs_dec.shape[1])]
+        return np.stack([layer.forward(hs_enc, hs_dec[:, t]) for t, layer in enumerate(self.layers)], axis=1)
+
+    def backward(self, dout):
+        grads = [layer.backward(dout[:, t]) for t, layer in enumerate(self.layers)]
+        return sum(dhs for dhs, _ in grads), np.stack([dh for _, dh in grads], axis=1)
+
+
+def test_an_attention_of_ones_own_in_the_decoder(data):
+    x, t = data
+    model = dlfs2.AttentionSeq2seq(V, D, H)
+    loss = model.forward(x, t)
+    model.backward()
+    grads, answer = [g.copy() for g in model.grads], model.generate(x[:1], 0, 4)
+    model.decoder.attention = AttentionOfOnesOwn()
+    assert model.forward(x, t) == pytest.approx(loss, rel=1e-5)
+    model.backward()
+    for g, expected in zip(model.grads, grads, strict=True):
+        np.testing.assert_allclose(g, expected, rtol=1e-4, atol=1e-7)
+    assert model.generate(x[:1], 0, 4) == answer
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_labels_to_ignore_in_the_target_alone(name, data):
     """A decoder is not given -1; the loss may be."""

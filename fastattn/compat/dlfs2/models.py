@@ -198,7 +198,7 @@ class AttentionDecoder:
         V, D, H = _checked_sizes(vocab_size, wordvec_size, hidden_size)
         self.embed = _embedding(V, D)
         self.lstm = _lstm(D, H, stateful=True)
-        self.attention = TimeAttention()
+        self.attention: Any = TimeAttention()
         self.affine = _affine(H + H, V)
         self.params = self.embed.params + self.lstm.params + self.affine.params
         self.grads = self.embed.grads + self.lstm.grads + self.affine.grads
@@ -211,11 +211,24 @@ class AttentionDecoder:
 
     def _scores(self, xs: ArrayLike, enc_hs: Array) -> Array:
         dec_hs = self.lstm.forward(self.embed.forward(xs))
-        return self.affine.forward(self.attention.forward_joined(enc_hs, dec_hs))
+        if self._joins:
+            return self.affine.forward(self.attention.forward_joined(enc_hs, dec_hs))
+        return self.affine.forward(np.concatenate((self.attention.forward(enc_hs, dec_hs), dec_hs), axis=2))
+
+    @property
+    def _joins(self) -> bool:
+        """Whether one kernel writes contexts and states; an attention of a user's own gives contexts."""
+        return type(self.attention) is TimeAttention
 
     def backward(self, dscore: ArrayLike) -> Array:
         """dscore (N, T2, V) -> denc_hs (N, T1, H)."""
-        denc_hs, ddec_hs = self.attention.backward(self.affine.backward(dscore))
+        dout = self.affine.backward(dscore)  # (N, T2, 2H)
+        if self._joins:
+            denc_hs, ddec_hs = self.attention.backward(dout)
+        else:
+            H = len(self.lstm.params[1])
+            denc_hs, ddec_hs = self.attention.backward(dout[:, :, :H])
+            ddec_hs = ddec_hs + dout[:, :, H:]
         self.embed.backward(self.lstm.backward(ddec_hs))
         denc_hs[:, -1] += self.lstm.dh
         return denc_hs
