@@ -80,8 +80,8 @@ class _Timed:
         self.name, self.time = name, values[name]
         reference = values.get(name.replace("'compiled'", "'reference'"))
         self.speed_up = None if reference is None else reference / self.time
-        work = "training_step" if match["suite"] == "training" else self.work.lower()
-        of_peak = values.get(f"tracked.FractionOfPeak.track_fraction('{work}', '{self.shape}')")
+        tracked = "training_step(" if match["suite"] == "training" else f"forward('{self.work.lower()}', "
+        of_peak = values.get(f"tracked.FractionOfPeak.track_{tracked}'{self.shape}')")
         self.of_peak = of_peak if self.call in ("forward", "step") else None
         self.history = machine.series(name)[-COMMITS_SHOWN:]
 

@@ -19,7 +19,7 @@ class _Kernel:
     param_names = ("kernels", "shape")
     timeout = 300
     rounds = 1
-    repeat = (3, 10, 0.5)  # seconds at most
+    repeat = (2, 6, 0.3)  # seconds at most
 
     def setup(self, kernels: str, shape: str) -> None:
         self.call = cases.make(type(self).case, kernels, shape)
@@ -93,7 +93,7 @@ class Float64:
     param_names = ("kernel",)
     timeout = 300
     rounds = 1
-    repeat = (3, 10, 0.5)
+    repeat = (2, 6, 0.3)
 
     def setup(self, kernel: str) -> None:
         self.call = cases.make(self._CASES[kernel], cases.COMPILED, "date", "float64")
@@ -108,7 +108,7 @@ class _OnWeights:
 
     timeout = 300
     rounds = 1
-    repeat = (3, 10, 0.5)
+    repeat = (2, 6, 0.3)
 
     def prepare(self, kernels: str, shape: str) -> None:
         cases.choose(kernels)

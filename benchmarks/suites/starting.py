@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any
 
 _FIRST_STEP = """
 import fastattn, numpy as np
@@ -21,7 +20,11 @@ def timeraw_import() -> str:
     return "import fastattn"
 
 
-class _FirstStep:
+def _first_step(cache: str) -> None:
+    subprocess.run([sys.executable, "-c", _FIRST_STEP], env={**os.environ, "NUMBA_CACHE_DIR": cache}, check=True)
+
+
+class FirstStep:
     """Of a new process, its start included, with a cache of compiled kernels that is this benchmark's own."""
 
     timeout = 600
@@ -29,34 +32,19 @@ class _FirstStep:
     rounds = 1
     warmup_time = 0
 
-    def setup(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
+    def setup_cache(self) -> str:
+        """A cache on disk that has everything; asv takes its folder away at the end."""
+        cache = os.path.abspath("warm")
+        _first_step(cache)
+        return cache
 
-    def teardown(self) -> None:
-        self.folder.cleanup()
+    def time_warm(self, warm: str) -> None:
+        _first_step(warm)
 
-    def run(self, cache: str) -> None:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": os.path.join(self.folder.name, cache)}
-        subprocess.run([sys.executable, "-c", _FIRST_STEP], env=environment, check=True)
+    time_warm.repeat = 3  # type: ignore[attr-defined]
 
+    def time_cold(self, warm: str) -> None:
+        with tempfile.TemporaryDirectory() as cache:
+            _first_step(cache)
 
-class FirstStepCold(_FirstStep):
-    """Everything is compiled."""
-
-    repeat = 1
-
-    def time_first_step(self) -> None:
-        self.run("cold")
-
-
-class FirstStepWarm(_FirstStep):
-    """Everything is read from the cache on disk."""
-
-    repeat = 3
-
-    def setup(self, *_: Any) -> None:
-        super().setup()
-        self.run("warm")
-
-    def time_first_step(self) -> None:
-        self.run("warm")
+    time_cold.repeat = 1  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ class Step:
     param_names = ("kernels", "shape")
     timeout = 600
     rounds = 1
-    repeat = (3, 10, 1.5)
+    repeat = (2, 5, 1.0)
 
     def setup(self, kernels: str, shape: str) -> None:
         self.step = training_step(kernels, shape)
@@ -41,7 +41,7 @@ class Generate:
     param_names = ("kernels", "shape", "N")
     timeout = 600
     rounds = 1
-    repeat = (3, 10, 1.0)
+    repeat = (2, 5, 0.5)
 
     def setup(self, kernels: str, shape: str, N: int) -> None:
         self.search = training_step(kernels, shape, N).generate
