@@ -5,20 +5,22 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from math import log
 
+from ..shapes import NAMED
 from .series import Change, Commit, Machine, changes, geometric_mean
 
 GRAPHS = "asv/index.html"
 COMMITS_SHOWN = 12
 NOTABLE = 0.1  # a change of a time by less than a tenth is not listed
 
-_TIMED = re.compile(r"^(?P<suite>kernels|training)\.(?P<work>\w+)\.time_(?P<call>\w+)\('compiled', '(?P<shape>\w+)'\)$")
+_TIMED = re.compile(r"^(?P<suite>kernels|training)\.(?P<work>\w+)\.time_(?P<call>\w+)\('compiled', '(?P<which>\w+)'\)$")
+_OPTIMIZERS_SHAPE = "g2p"  # which they have, where other benchmarks have a parameter for it
 
 _STYLE = """
 :root {
   color-scheme: light dark;
   --line: #8884; --soft: #888; --fast: #2a9d55; --slow: #d1495b; --bar: #4a90d955; --ink: #4a90d9;
 }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .3rem; }
 p, .soft { color: var(--soft); } p { margin: .3rem 0 .8rem; }
 a { color: inherit; text-decoration-color: var(--line); }
@@ -26,6 +28,7 @@ nav a { margin-right: 1.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; } th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem .3rem 0; }
 td.number, th.number { text-align: right; white-space: nowrap; }
+td.name { white-space: nowrap; }
 td.bar { padding-left: .5rem; white-space: nowrap; }
 td.bar { background: linear-gradient(to right, var(--bar) var(--part), transparent var(--part)); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: .8rem; margin: .6rem 0; }
@@ -75,7 +78,9 @@ class _Timed:
     def __init__(self, name: str, machine: Machine) -> None:
         match = _TIMED.match(name)
         assert match is not None
-        self.work, self.call, self.shape = match["work"], match["call"], match["shape"]
+        self.work, self.call, self.shape = match["work"], match["call"], match["which"]
+        if self.shape not in NAMED:
+            self.work, self.shape = self.shape, _OPTIMIZERS_SHAPE
         values = machine.last.values
         self.name, self.time = name, values[name]
         reference = values.get(name.replace("'compiled'", "'reference'"))
@@ -103,20 +108,20 @@ def _cell(timed: _Timed | None, most: float) -> str:
     speed_up = timed.speed_up or 1
     part = 100 * log(max(1, speed_up)) / log(most) if most > 1 else 0
     text = f"<b>{speed_up:.1f} ×</b> <span class='soft'>{_time(timed.time)}"
-    text += f", {timed.of_peak:.0%} of peak</span>" if timed.of_peak else "</span>"
+    text += f", {timed.of_peak:.0%}</span>" if timed.of_peak else "</span>"
     return f'<td class="bar" style="--part: {part:.0f}%">{text}</td>'
 
 
 def _kernel_table(timed: Sequence[_Timed]) -> str:
-    shapes = list(dict.fromkeys(t.shape for t in timed))
+    shapes = [shape for shape in NAMED if any(t.shape == shape for t in timed)]
     most = max((t.speed_up or 1) for t in timed)
     rows = []
     for work, call in dict.fromkeys((t.work, t.call) for t in timed):
         row = {t.shape: t for t in timed if (t.work, t.call) == (work, call)}
-        last = list(row.values())[-1]
+        last = row[max(row, key=shapes.index)]
         cells = "".join(_cell(row.get(shape), most) for shape in shapes)
         label = _graph(last.name, f"{work} {call}")
-        rows.append(f"<tr><td>{label}</td>{cells}<td>{_sparkline(last.history)}</td></tr>")
+        rows.append(f"<tr><td class='name'>{label}</td>{cells}<td>{_sparkline(last.history)}</td></tr>")
     head = "".join(f"<th>{shape}</th>" for shape in shapes)
     return f"<table><tr><th>kernel</th>{head}<th>last {COMMITS_SHOWN} commits</th></tr>{''.join(rows)}</table>"
 
@@ -163,8 +168,9 @@ def _section(machine: Machine) -> str:
     if kernels:
         parts.append(
             "<h3>Each kernel, times as fast as the NumPy reference</h3>"
-            "<p>At each shape: the ratio, whose bar is on a logarithmic scale, the time of a call, and for matrix products the "
-            "part of what the machine's FMA units can do. An LSTM's backward has its forward before it.</p>"
+            "<p>At each shape: the ratio, whose bar is on a logarithmic scale, the time of a call, and for matrix products how "
+            "much it is of what the machine's FMA units can do. Optimizers and clipping work on the weights of a model of the "
+            "shape. An LSTM's backward has its forward before it.</p>"
             f"{_kernel_table(kernels)}"
         )
     if len(machine.commits) > 1:
