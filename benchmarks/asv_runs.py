@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,16 @@ def described(commit: str) -> str:
     return _git("log", "-1", "--format=%h %s", commit)
 
 
+def bench_options(patterns: Sequence[str]) -> list[str]:
+    """The options that let asv run the benchmarks whose names match one of the patterns. Refusal for one that is none."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise Refusal(f"{pattern!r} is no regular expression: {error}") from None
+    return [part for pattern in patterns for part in ("--bench", pattern)]
+
+
 def write_config(folder: Path, **changes: Any) -> Path:
     """asv's settings, with absolute paths, as a file in ``folder``, which is made."""
     settings = json.loads(CONFIG.read_text())
@@ -106,8 +117,14 @@ def load_results(folder: Path) -> tuple[list[Results], list[tuple[str, Path]]]:
 
 
 def load_benchmarks(config: Path, patterns: Sequence[str] = ()) -> Benchmarks:
-    """What asv found in the suites, as it kept it beside the results. UserError where it has not."""
-    return Benchmarks.load(Config.load(str(config)), regex=list(patterns))
+    """Those of the suites that match a pattern, or all, as asv kept the list beside the results.
+
+    UserError where it has kept none, Refusal where none matches.
+    """
+    found = Benchmarks.load(Config.load(str(config)), regex=list(patterns))
+    if not found:
+        raise Refusal(f"no benchmark matches {' or '.join(map(repr, patterns))}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from .asv_runs import (
     ROOT,
     Measurement,
     Refusal,
+    UserError,
     asv,
+    bench_options,
     commit_hash,
     describe_machine,
     described,
@@ -106,15 +108,16 @@ class Gate:
 
     def _measure_once(self, commit: str, patterns: Sequence[str], folder: Path) -> list[Measurement]:
         config = write_config(folder, results_dir=str(folder / "results"))
-        benches = [part for pattern in patterns for part in ("--bench", pattern)]
-        asv(self.log, "run", "--config", config, *benches, f"{commit}^!")
+        asv(self.log, "run", "--config", config, *bench_options(patterns), f"{commit}^!")
+        nothing = Refusal(f"nothing was measured at {commit[:8]}; asv's own words are in {self.log}")
+        try:
+            benchmarks = load_benchmarks(config, patterns)
+        except UserError:
+            raise nothing from None
         results, damaged = load_results(folder / "results")
         if len(results) != 1 or damaged:
-            raise Refusal(
-                f"nothing was measured at {commit[:8]} of the benchmarks that match {' or '.join(patterns)}; "
-                f"asv's own words are in {self.log}"
-            )
-        return [m for m in measurements(load_benchmarks(config, patterns), results[0]) if m.kind in LEAST and m.applies]
+            raise nothing
+        return [m for m in measurements(benchmarks, results[0]) if m.kind in LEAST and m.applies]
 
     def _compare(self, found: dict[str, dict[str, list[Measurement]]]) -> Outcome:
         comparisons, raised, raised_in_base = [], [], []
@@ -138,11 +141,7 @@ def _report(heading: str, lines: Sequence[object]) -> None:
 
 def run(base: str, new: str, patterns: Sequence[str], rounds: int, limit: float, least: dict[str, float]) -> int:
     """The gate as a command: prints what it finds and returns the exit status."""
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise Refusal(f"{pattern!r} is no regular expression: {error}") from None
+    bench_options(patterns)  # a wrong pattern is told of before anything is built
     base, new = commit_hash(base), commit_hash(new)
     if base == new:
         raise Refusal(f"base and new are the same commit: {described(new)}")

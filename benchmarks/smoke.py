@@ -8,7 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .asv_runs import Refusal, asv, commit_hash, describe_machine, load_benchmarks, load_results, measurements, write_config
+from .asv_runs import (
+    Refusal,
+    UserError,
+    asv,
+    bench_options,
+    commit_hash,
+    describe_machine,
+    load_benchmarks,
+    load_results,
+    measurements,
+    write_config,
+)
 
 
 def run(patterns: list[str]) -> int:
@@ -18,20 +29,20 @@ def run(patterns: list[str]) -> int:
         log = folder / "asv.log"
         describe_machine(log)
         config = write_config(folder, results_dir=str(folder / "results"))
-        benches = [part for pattern in patterns for part in ("--bench", pattern)]
         here = ("-E", f"existing:{sys.executable}", "--set-commit-hash", commit_hash("HEAD"))
-        asv(log, "run", "--config", config, *here, "--quick", "--show-stderr", *benches)
+        asv(log, "run", "--config", config, *here, "--quick", "--show-stderr", *bench_options(patterns))
         results, _ = load_results(folder / "results")
-        if not results:
+        try:
+            run = list(measurements(load_benchmarks(config, patterns), results[0]))
+        except (UserError, IndexError):
             print(log.read_text(), file=sys.stderr)
-            raise Refusal("asv ran nothing")
-        run = list(measurements(load_benchmarks(config, patterns), results[0]))
+            raise Refusal("asv ran nothing") from None
         failed = [m.name for m in run if m.value is None]
         if failed:
             print(log.read_text())
             print("failed:", *failed, sep="\n  ")
         print(f"{len(run)} benchmarks run once, {len(failed)} failed")
-        return 1 if failed or not run else 0
+        return 1 if failed else 0
 
 
 def main() -> int:

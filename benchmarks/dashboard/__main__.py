@@ -22,6 +22,7 @@ from ..asv_runs import (
     Refusal,
     UserError,
     asv,
+    bench_options,
     commits_in,
     describe_machine,
     described,
@@ -58,8 +59,12 @@ class Dashboard:
             path.rename(path.with_name(f"{path.name}.damaged"))
             print(f"benchmarks.dashboard: {line}; it is now {path.name}.damaged", file=sys.stderr)
 
-    def measure(self, commits: Sequence[str], options: Sequence[str]) -> None:
-        """Each commit in asv's virtual environment. One that cannot be built or measured is told of, and the others go on."""
+    def measure(self, commits: Sequence[str], patterns: Sequence[str]) -> None:
+        """Each commit in asv's virtual environment. One that cannot be built or measured is told of, and the others go on.
+
+        Refusal when no benchmark matches the patterns.
+        """
+        options = bench_options(patterns)
         describe_machine(self.log)
         config = write_config(WORK / "dashboard", results_dir=str(self.results))
         machine = [] if self.machine is None else ["--machine", self.machine]
@@ -67,7 +72,7 @@ class Dashboard:
             print(f"{i} of {len(commits)}: {described(commit)}", flush=True)
             status = asv(self.log, "run", "--config", config, "--skip-existing-successful", *machine, *options, f"{commit}^!")
             try:
-                benchmarks = load_benchmarks(config)
+                benchmarks = load_benchmarks(config, patterns)
             except UserError:
                 raise Refusal(f"asv measured nothing; its own words are in {self.log}") from None
             measured = [r for r in load_results(self.results)[0] if r.commit_hash == commit]
@@ -120,7 +125,6 @@ def main() -> int:
     parser.add_argument("commits", metavar="COMMITS", nargs="*", help="commits, or ranges as git writes them, to measure first")
     parser.add_argument("--steps", type=int, metavar="N", help="measure N of these commits, evenly spread")
     parser.add_argument("--bench", action="append", default=[], metavar="REGEX", help="measure the benchmarks that match")
-    parser.add_argument("--quick", action="store_true", help="run each benchmark once: no figures to rely on")
     parser.add_argument("--machine", metavar="NAME", help="what the results call this machine (what `asv machine` says)")
     parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER", help="(benchmarks/results)")
     parser.add_argument("--site", type=Path, default=WORK / "site", metavar="FOLDER", help="where the pages go (.asv/site)")
@@ -128,14 +132,13 @@ def main() -> int:
     given = parser.parse_args()
     if given.steps is not None and given.steps < 1:
         parser.error(f"--steps is {given.steps}; expected at least 1")
-    options = [part for pattern in given.bench for part in ("--bench", pattern)] + ["--quick"] * given.quick
     dashboard = Dashboard(given.results.resolve(), given.site.resolve(), given.machine)
     try:
         named = [commit for names in given.commits for commit in commits_in(names)]
         commits = spread(list(dict.fromkeys(named)), given.steps)
         dashboard.set_damaged_aside()
         if commits:
-            dashboard.measure(commits, options)
+            dashboard.measure(commits, given.bench)
         dashboard.publish()
         if given.serve is not None:
             serve(dashboard.site, given.serve)

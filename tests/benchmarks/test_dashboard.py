@@ -67,6 +67,11 @@ class TestBadInput:
         if what is not None:
             assert done.stderr == f"benchmarks.dashboard: {what}\n"
 
+    def test_a_pattern_that_is_none(self, tmp_path):
+        done = dashboard("--site", tmp_path / "site", "HEAD", "--bench", "(")
+        assert done.returncode == 2
+        assert done.stderr.startswith("benchmarks.dashboard: '(' is no regular expression: ")
+
     def test_no_results(self, results, tmp_path):
         for path in results_files(results):
             path.unlink()

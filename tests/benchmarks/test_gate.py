@@ -137,8 +137,7 @@ class TestProofs:
     def test_nothing_measured(self, clone):
         done = gate(clone, "base", "equal", "--rounds", "1", "--bench", "no_such_benchmark")
         assert done.returncode == 2
-        assert "nothing was measured" in done.stderr
-        assert "no_such_benchmark" in done.stderr
+        assert done.stderr.splitlines()[-1] == "benchmarks.gate: no benchmark matches 'no_such_benchmark'"
 
     @pytest.mark.parametrize("attempt", range(5))
     def test_equal_commits_pass(self, clone, attempt):
