@@ -13,7 +13,7 @@ class Wrong(Reference):
     def __init__(self, task):
         print("what a peer prints does not stand between its answers")
         super().__init__(task)
-        self.model.params[-1][0] += 0.01
+        self.step.model.params[-1][0] += 0.01
 
 
 class WrongOptimizer(Reference):
@@ -21,7 +21,7 @@ class WrongOptimizer(Reference):
 
     def __init__(self, task):
         super().__init__(task)
-        self.optimizer.lr *= 1.5
+        self.step.optimizer.lr *= 1.5
 
 
 class Dying(Reference):
