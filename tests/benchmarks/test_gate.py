@@ -138,8 +138,8 @@ class TestProofs:
     LSTM = r"LSTM\.time_forward\('compiled', 'date'\)"
     OTHER = r"Embedding\.time_forward\('compiled', 'g2p'\)"
 
-    def compare(self, clone, base, new):
-        return gate(clone, base, new, "--rounds", "3", "--bench", self.LSTM, "--bench", self.OTHER)
+    def compare(self, clone, base, new, rounds=3):
+        return gate(clone, base, new, "--rounds", str(rounds), "--bench", self.LSTM, "--bench", self.OTHER)
 
     def test_nothing_measured(self, clone):
         done = gate(clone, "base", "equal", "--rounds", "1", "--bench", "no_such_benchmark")
@@ -153,7 +153,9 @@ class TestProofs:
         assert "2 benchmarks compared in 3 rounds: 0 slower, 0 raised." in done.stdout
 
     def test_a_kernel_half_as_slow_again_fails_and_is_named(self, clone):
-        done = self.compare(clone, "base", "slower")
+        done = self.compare(clone, "base", "slower", rounds=5)
+        if done.returncode == 0:  # others on the machine may have hidden it: a base without one quiet round
+            done = self.compare(clone, "base", "slower", rounds=10)
         assert done.returncode == 1, done.stdout + done.stderr
         slower = done.stdout.partition("\nSLOWER:\n")[2]
         assert "kernels.LSTM.time_forward('compiled', 'date')" in slower
