@@ -151,3 +151,19 @@ def measurements(benchmarks: Benchmarks, results: Results) -> Iterator[Measureme
             if selected is None or i in selected:
                 name = f"{key}({', '.join(combination)})" if combination else key
                 yield Measurement(name, benchmark["type"], values[i])
+
+
+def run_suites(folder: Path, log: Path, patterns: Sequence[str], *how: str) -> list[Measurement] | None:
+    """What asv measures in one run of the benchmarks that match, with results of its own in ``folder``; None if nothing.
+
+    ``how``: asv's further arguments. Refusal where no benchmark matches.
+    """
+    results_folder = folder / "results"
+    config = write_config(folder, results_dir=str(results_folder))
+    asv(log, "run", "--config", config, *bench_options(patterns), *how)
+    try:
+        benchmarks = load_benchmarks(config, patterns)
+    except UserError:
+        return None
+    results, damaged = load_results(results_folder)
+    return list(measurements(benchmarks, results[0])) if len(results) == 1 and not damaged else None

@@ -19,21 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from .asv_runs import (
-    ROOT,
-    Measurement,
-    Refusal,
-    UserError,
-    asv,
-    bench_options,
-    commit_hash,
-    describe_machine,
-    described,
-    load_benchmarks,
-    load_results,
-    measurements,
-    write_config,
-)
+from .asv_runs import ROOT, Measurement, Refusal, bench_options, commit_hash, describe_machine, described, run_suites
 
 # What is compared unless told otherwise: the compiled kernels on all threads, memory, and the import.
 BENCHMARKS = (r"\('compiled'[,)]", r"^training\.PeakMemory", r"^starting\.timeraw_import")
@@ -51,12 +37,9 @@ class Comparison:
     pairs: Sequence[tuple[float, float]]
 
     @property
-    def ratios(self) -> list[float]:
-        return [new / base for base, new in self.pairs]
-
-    @property
     def ratio(self) -> float:
-        return median(self.ratios)
+        """The median of the rounds'."""
+        return median(new / base for base, new in self.pairs)
 
     @property
     def base(self) -> float:
@@ -113,17 +96,10 @@ class Gate:
         return self._compare(found)
 
     def _measure_once(self, commit: str, patterns: Sequence[str], folder: Path) -> list[Measurement]:
-        config = write_config(folder, results_dir=str(folder / "results"))
-        asv(self.log, "run", "--config", config, *bench_options(patterns), f"{commit}^!")
-        nothing = Refusal(f"nothing was measured at {commit[:8]}; asv's own words are in {self.log}")
-        try:
-            benchmarks = load_benchmarks(config, patterns)
-        except UserError:
-            raise nothing from None
-        results, damaged = load_results(folder / "results")
-        if len(results) != 1 or damaged:
-            raise nothing
-        return [m for m in measurements(benchmarks, results[0]) if m.kind in LEAST and m.applies]
+        found = run_suites(folder, self.log, patterns, f"{commit}^!")
+        if found is None:
+            raise Refusal(f"nothing was measured at {commit[:8]}; asv's own words are in {self.log}")
+        return [m for m in found if m.kind in LEAST and m.applies]
 
     def _compare(self, found: dict[str, dict[str, list[Measurement]]]) -> Outcome:
         comparisons, raised, raised_in_base = [], [], []

@@ -8,18 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .asv_runs import (
-    Refusal,
-    UserError,
-    asv,
-    bench_options,
-    commit_hash,
-    describe_machine,
-    load_benchmarks,
-    load_results,
-    measurements,
-    write_config,
-)
+from .asv_runs import Refusal, commit_hash, describe_machine, run_suites
 
 
 def run(patterns: list[str]) -> int:
@@ -28,15 +17,11 @@ def run(patterns: list[str]) -> int:
         folder = Path(name)
         log = folder / "asv.log"
         describe_machine(log)
-        config = write_config(folder, results_dir=str(folder / "results"))
         here = ("-E", f"existing:{sys.executable}", "--set-commit-hash", commit_hash("HEAD"))
-        asv(log, "run", "--config", config, *here, "--quick", "--show-stderr", *bench_options(patterns))
-        results, _ = load_results(folder / "results")
-        try:
-            run = list(measurements(load_benchmarks(config, patterns), results[0]))
-        except (UserError, IndexError):
+        run = run_suites(folder, log, patterns, *here, "--quick", "--show-stderr")
+        if run is None:
             print(log.read_text(), file=sys.stderr)
-            raise Refusal("asv ran nothing") from None
+            raise Refusal("asv ran nothing")
         failed = [m.name for m in run if m.value is None]
         if failed:
             print(log.read_text())

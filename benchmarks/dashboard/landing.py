@@ -65,11 +65,15 @@ def _sparkline(values: Sequence[float | None]) -> str:
     )
 
 
+def _kind(ratio: float) -> str:
+    """What a ratio of a time after to a time before is: "slow", "fast", or "soft" for neither."""
+    return "slow" if ratio > 1 + NOTABLE else "fast" if ratio < 1 / (1 + NOTABLE) else "soft"
+
+
 def _ratio(ratio: float) -> str:
     """Of a time after to a time before."""
-    kind = "slow" if ratio > 1 + NOTABLE else "fast" if ratio < 1 / (1 + NOTABLE) else "soft"
     sign = "+" if ratio >= 1 else "−"
-    return f'<span class="{kind}">{sign}{abs(100 * (ratio - 1)):.0f} %</span>'
+    return f'<span class="{_kind(ratio)}">{sign}{abs(100 * (ratio - 1)):.0f} %</span>'
 
 
 class _Timed:
@@ -152,8 +156,8 @@ def _commit_table(commits: Sequence[Commit], names: Sequence[str]) -> str:
 
 def _section(machine: Machine) -> str:
     last = machine.last
-    names = sorted(name for name in last.values if _TIMED.match(name))
-    timed = [_Timed(name, machine) for name in last.values if _TIMED.match(name)]
+    names = [name for name in last.values if _TIMED.match(name)]
+    timed = [_Timed(name, machine) for name in names]
     steps = [t for t in timed if t.call == "step"]
     kernels = [t for t in timed if t.name.startswith("kernels.")]
     about = ", ".join(
@@ -176,8 +180,8 @@ def _section(machine: Machine) -> str:
     if len(machine.commits) > 1:
         before = machine.commits[-2]
         found = changes(before, last, names)
-        slower = [c for c in found if c.ratio > 1 + NOTABLE][:8]
-        faster = [c for c in reversed(found) if c.ratio < 1 / (1 + NOTABLE)][:8]
+        slower = [c for c in found if _kind(c.ratio) == "slow"][:8]
+        faster = [c for c in reversed(found) if _kind(c.ratio) == "fast"][:8]
         parts.append(
             f"<h2>What changed since {escape(before.title)}</h2><p>Commits are measured one after the other, on a machine that "
             "others may be using: what matters is decided by the gate, which measures two in turns.</p>"
