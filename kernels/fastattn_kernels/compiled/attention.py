@@ -7,7 +7,7 @@ nothing is packed or transposed unless many target steps share it. Padding is le
 import numpy as np
 
 from .engine.buffers import empty
-from .engine.cpu import MAX_ROWS
+from .engine.cpu import GROUPS, MAX_ROWS
 from .engine.jit import kernel, separate, shared
 from .engine.padding import all_lengths
 from .engine.product import dots, fill_row_addresses, matmul, panel_width, product, scratch, tile_count
@@ -114,7 +114,7 @@ def _add_weighted_rows(
     panel's memory for b, and ``tile``, a tile's for c.
     """
     width = panel_width(tile)
-    group = width // 4
+    group = width // GROUPS
     tiles = tile_count(rows)
     fill_row_addresses(c, c_start, c_step, c_rows[:rows])
     for column in range(0, H, width):

@@ -9,9 +9,7 @@ from typing import NamedTuple
 from numba.core.registry import cpu_target
 
 # A lane group is 64 bytes: one AVX-512 register, two AVX2 registers, four SSE2 or NEON registers; also a cache line.
-# A panel is four lane groups. Packed weights are laid out in panels on every machine, so that only the tile differs.
 GROUP_BYTES = 64
-GROUPS = 4
 
 
 class Tile(NamedTuple):
@@ -45,5 +43,8 @@ def _tile() -> Tile:
 
 
 TILE = _tile()
+# A panel is as many lane groups wide as the tile, or one. Its rows stand one after another, so that the tile reads memory
+# without gaps: rows some lines apart fall into a part of the first-level cache's sets, and throw each other out.
+GROUPS = max(1, TILE.vectors * TILE.vector_bytes // GROUP_BYTES)
 # Rows in the scratch memory of a tile on every machine.
 MAX_ROWS = 6

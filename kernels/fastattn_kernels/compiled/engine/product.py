@@ -16,7 +16,6 @@ from .jit import kernel, num_shares, separate
 from .vector import (
     DOT_ROWS,
     NOTHING_AHEAD,
-    TILE_GROUPS,
     TILES_PER_GROUP,
     TO_C,
     TO_ZEROS,
@@ -56,18 +55,18 @@ def product(
     addend, ahead, ahead_2,
 ):  # fmt: skip
     """Make ``groups`` lane groups of ``rows`` rows of c, rows <= TILE.rows; the arguments are `add_tile_product`'s."""
-    if TILE_GROUPS == GROUPS:
+    if TILES_PER_GROUP == 1:
         add_tile_product(
             rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
             addend, ahead, ahead_2,
         )  # fmt: skip
     else:
-        tile_width = panel_width(a) // GROUPS // TILES_PER_GROUP * TILE_GROUPS
-        for i in range(groups * TILES_PER_GROUP // TILE_GROUPS):
+        tile_width = panel_width(a) // TILES_PER_GROUP
+        for i in range(TILES_PER_GROUP):
             column = i * tile_width
             added = addend + column * a.itemsize if addend > TO_C else addend
             add_tile_product(
-                rows, TILE_GROUPS, a, a_start, a_rows, a_first, a_step,
+                rows, 1, a, a_start, a_rows, a_first, a_step,
                 b, b_start + column, b_step, depth, c_rows, c_first, c_start + column, added, ahead, ahead_2,
             )  # fmt: skip
 

@@ -30,9 +30,9 @@ _i64 = ir.IntType(64)
 _FIRST_LEVEL, _SECOND_LEVEL = 3, 2  # LLVM's words for where a prefetch puts a line
 
 _TILE_BYTES = TILE.vectors * TILE.vector_bytes
-# How many lane groups the tile can have: up to the whole panel where the registers hold it, else a panel takes several tiles.
-TILE_GROUPS = max(1, _TILE_BYTES // GROUP_BYTES)
-TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)
+TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)  # a lane group takes several tiles where the registers do not hold it
+# Rounds of k that the inner loop does at once: a small tile would spend as long on counting as on multiplying.
+_UNROLL = 1 if TILE.rows * TILE.vectors > 12 else 4
 # What the sums of a tile are added to, instead of the numbers at an address.
 TO_ZEROS, TO_C = 0, 1
 NOTHING_AHEAD = 0  # the tile looks ahead to no address
@@ -78,29 +78,38 @@ def broadcast(builder, number, vector):
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_i32, vector.count), None))
 
 
-def _sum_loop(builder, depth, vector, count, add_to):
-    """Emit `for k in range(depth): sums = add_to(k, sums)` from zeros, the sums in registers; returns them after the loop."""
-    sums_before = [ir.Constant(vector, None)] * count
-    entry = builder.block
-    loop, after = builder.append_basic_block("k"), builder.append_basic_block("k.end")
-    builder.cbranch(builder.icmp_signed(">", depth, _i64(0)), loop, after)
+def _sum_loop(builder, depth, vector, count, add_to, unroll=1, look_ahead=lambda k: None):
+    """Emit `for k in range(depth): sums = add_to(k, sums)` from zeros, the sums in registers; returns them after the loop.
 
-    builder.position_at_end(loop)
-    k = builder.phi(_i64)
-    sums = [builder.phi(value.type) for value in sums_before]
-    new_sums = add_to(k, sums)
-    next_k = builder.add(k, _i64(1))
-    builder.cbranch(builder.icmp_signed("<", next_k, depth), loop, after)
-    for variable, first, last in zip([k, *sums], [_i64(0), *sums_before], [next_k, *new_sums]):
-        variable.add_incoming(first, entry)
-        variable.add_incoming(last, loop)
+    ``unroll`` rounds are done at once, after a look ahead from the first of them, and those that are left one by one.
+    """
+    sums, start = [ir.Constant(vector, None)] * count, _i64(0)
+    whole = builder.and_(depth, _i64(-unroll))
+    for rounds, end in ((unroll, whole), (1, depth))[unroll == 1 :]:
+        entry = builder.block
+        loop, after = builder.append_basic_block("k"), builder.append_basic_block("k.end")
+        builder.cbranch(builder.icmp_signed("<", start, end), loop, after)
 
-    builder.position_at_end(after)
-    sums_after = [builder.phi(value.type) for value in sums_before]
-    for variable, first, last in zip(sums_after, sums_before, new_sums):
-        variable.add_incoming(first, entry)
-        variable.add_incoming(last, loop)
-    return sums_after
+        builder.position_at_end(loop)
+        k = builder.phi(_i64)
+        variables = [builder.phi(vector) for _ in sums]
+        look_ahead(k)
+        new_sums = variables
+        for i in range(rounds):
+            new_sums = add_to(builder.add(k, _i64(i)), new_sums)
+        next_k = builder.add(k, _i64(rounds))
+        builder.cbranch(builder.icmp_signed("<", next_k, end), loop, after)
+        for variable, before, new in zip([k, *variables], [start, *sums], [next_k, *new_sums]):
+            variable.add_incoming(before, entry)
+            variable.add_incoming(new, loop)
+
+        builder.position_at_end(after)
+        totals = [builder.phi(vector) for _ in sums]
+        for total, before, new in zip(totals, sums, new_sums):
+            total.add_incoming(before, entry)
+            total.add_incoming(new, loop)
+        sums, start = totals, end
+    return sums
 
 
 @intrinsic
@@ -151,36 +160,51 @@ def _emit_tile_product(
 
         done = builder.append_basic_block("tile.done")
         shapes = builder.switch(builder.add(builder.mul(rows, _i64(GROUPS + 1)), groups), done)
+
+        def look_ahead(k):
+            for row in aheads:
+                _prefetch(builder, builder.gep(row, [k]), _SECOND_LEVEL)
+
+        def emit_shape(row_count, vectors, along_rows):
+            addresses = [builder.load(builder.gep(c_rows, [_i64(r)])) for r in range(row_count)]
+            rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
+            addends = [builder.select(to_c, row, addend_row) for row in rows_of_c]
+            for row in rows_of_c:  # c's memory arrives while the sums are made
+                for start in range(0, vectors * lanes, GROUP_BYTES // itemsize):
+                    _prefetch(builder, builder.gep(row, [_i64(start)]), _FIRST_LEVEL, write=True)
+            rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
+            registers = [(r, v) for r in range(row_count) for v in range(vectors)]
+
+            def number_of_a(r, k):
+                if along_rows:
+                    return builder.load(builder.gep(rows_of_a[r], [k]))
+                return builder.load(builder.gep(builder.gep(rows_of_a[0], [builder.mul(k, a_step)]), [_i64(r)]))
+
+            def add_row_of_b(k, sums):
+                b_row = builder.gep(b, [builder.mul(k, b_step)])
+                b_vectors = [
+                    load_vector(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
+                ]
+                a_vectors = [broadcast(builder, number_of_a(r, k), vector) for r in range(row_count)]
+                return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
+
+            sums = _sum_loop(builder, depth, vector, len(registers), add_row_of_b, _UNROLL, look_ahead)
+            for (r, v), total in zip(registers, sums):
+                added = load_vector(builder, builder.gep(addends[r], [_i64(v * lanes)]), vector, itemsize)
+                store_vector(builder, builder.fadd(total, added), builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
+            builder.branch(done)
+
         for row_count in range(1, TILE.rows + 1):
-            for group_count in range(1, TILE_GROUPS + 1):
+            for group_count in range(1, GROUPS + 1):
                 block = builder.append_basic_block(f"tile.{row_count}.{group_count}")
                 shapes.add_case(_i64(row_count * (GROUPS + 1) + group_count), block)
                 builder.position_at_end(block)
-                addresses = [builder.load(builder.gep(c_rows, [_i64(r)])) for r in range(row_count)]
-                rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
-                addends = [builder.select(to_c, row, addend_row) for row in rows_of_c]
-                for row in rows_of_c:  # c's memory arrives while the sums are made
-                    for start in range(0, TILE.vectors * group_count // TILE_GROUPS * lanes, GROUP_BYTES // itemsize):
-                        _prefetch(builder, builder.gep(row, [_i64(start)]), _FIRST_LEVEL, write=True)
-                rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
-                vectors = TILE.vectors * group_count // TILE_GROUPS
-                registers = [(r, v) for r in range(row_count) for v in range(vectors)]
-
-                def add_row_of_b(k, sums, rows_of_a=rows_of_a, vectors=vectors, registers=registers):
-                    b_row, offset = builder.gep(b, [builder.mul(k, b_step)]), builder.mul(k, a_step)
-                    b_vectors = [
-                        load_vector(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
-                    ]
-                    a_vectors = [broadcast(builder, builder.load(builder.gep(row, [offset])), vector) for row in rows_of_a]
-                    for row in aheads:
-                        _prefetch(builder, builder.gep(row, [k]), _SECOND_LEVEL)
-                    return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
-
-                sums = _sum_loop(builder, depth, vector, len(registers), add_row_of_b)
-                for (r, v), total in zip(registers, sums):
-                    added = load_vector(builder, builder.gep(addends[r], [_i64(v * lanes)]), vector, itemsize)
-                    store_vector(builder, builder.fadd(total, added), builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
-                builder.branch(done)
+                # A loop for each of the two forms of a: one for both would want more registers than there are.
+                with builder.if_else(builder.icmp_signed("==", a_step, _i64(1)), likely=None) as (rows_form, columns_form):
+                    for form, along_rows in ((rows_form, True), (columns_form, False)):
+                        with form:
+                            emit_shape(row_count, TILE.vectors * group_count // GROUPS, along_rows)
+                builder.unreachable()
         builder.position_at_end(done)
         return context.get_dummy_value()
 
@@ -251,9 +275,10 @@ def add_tile_product(
 ):
     """Make one tile of c: whole lane groups of some rows.
 
-    Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; row k of b at b_start + k b_step; row r of c
+    Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; unless they are 1 apart, each row begins one
+    number after the row before it, as in a matrix that is read transposed. Row k of b is at b_start + k b_step; row r of c
     c_start numbers beyond the address c_rows[c_first + r]. The sums are added to what stands at the address ``addend``, the
-    same for all rows, or TO_ZEROS, or TO_C. 1 <= rows <= TILE.rows, 1 <= groups <= TILE_GROUPS.
+    same for all rows, or TO_ZEROS, or TO_C. 1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
 
     ahead, ahead_2: the addresses of two rows of ``depth`` numbers that somebody will read next, or NOTHING_AHEAD: the
     second-level cache fetches them meanwhile.
