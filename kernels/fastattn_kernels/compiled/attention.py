@@ -10,7 +10,7 @@ from .engine.buffers import empty
 from .engine.cpu import GROUPS, MAX_ROWS
 from .engine.jit import kernel, separate, shared
 from .engine.padding import all_lengths
-from .engine.product import dots, fill_row_addresses, matmul, panel_width, product, scratch, tile_count
+from .engine.product import dots, fill_row_addresses, matmul, panel_width, products, scratch, tile_count
 from .engine.vector import NOTHING_AHEAD, TO_C, TO_ZEROS, clear, copy
 from .softmax import softmax_backward_row, softmax_row
 
@@ -117,15 +117,16 @@ def _add_weighted_rows(
     group = width // GROUPS
     tiles = tile_count(rows)
     fill_row_addresses(c, c_start, c_step, c_rows[:rows])
-    for column in range(0, H, width):
-        whole_groups = min(width, H - column) // group
-        for i in range(tiles if whole_groups > 0 else 0):
-            first = i * rows // tiles
-            product(
-                (i + 1) * rows // tiles - first, whole_groups, a, a_start, a_rows, first, a_step,
-                b, b_start + column, b_step, depth, c_rows, first, column,
-                TO_C if accumulate else TO_ZEROS, NOTHING_AHEAD, NOTHING_AHEAD,
-            )  # fmt: skip
+    addend = TO_C if accumulate else TO_ZEROS
+    whole, rest = H // width, H % width // group  # panels, and lane groups after them
+    for i in range(tiles):
+        first = i * rows // tiles
+        for at, count, groups in ((0, whole, GROUPS), (whole * width, 1, rest)):
+            if count > 0 and groups > 0:
+                products(
+                    (i + 1) * rows // tiles - first, count, groups, a, a_start, a_rows, first, a_step,
+                    b, b_start + at, b_step, width, depth, c_rows, first, at, addend, NOTHING_AHEAD, 0,
+                )  # fmt: skip
     column = H // group * group
     count = H - column
     if count == 0:
@@ -148,9 +149,9 @@ def _add_weighted_rows(
             for r in range(row_count):
                 for j in range(group):
                     tile[r * group + j] = c[c_start + (first + r) * c_step + column + j] if old and j < count else 0
-            product(
-                row_count, 1, a, a_start + k_first * a_step, a_rows, first, a_step,
-                edge, 0, group, k_count, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, NOTHING_AHEAD,
+            products(
+                row_count, 1, 1, a, a_start + k_first * a_step, a_rows, first, a_step,
+                edge, 0, group, 0, k_count, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, 0,
             )  # fmt: skip
             for r in range(row_count):
                 for j in range(count):

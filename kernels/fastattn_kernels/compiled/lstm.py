@@ -28,7 +28,7 @@ from .engine.product import (
     pack_panel,
     panel_numbers,
     panel_width,
-    product,
+    products,
     row_addresses,
     scratch,
     tile_count,
@@ -44,6 +44,10 @@ def _running(lengths, N, T):
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
 
 
+# Packed weights that stay in the second-level cache while all rows pass.
+_BLOCK_BYTES = 384 << 10
+
+
 @separate("n v n i n v n v n i n")
 def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows, ahead):
     """c = a times packed weights (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
@@ -53,20 +57,27 @@ def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start,
     beside each of the first panels; negative for none.
     """
     width = panel_width(a)
-    group = width // GROUPS
     tiles = tile_count(rows)
-    for p in range(ceil_div(columns, width)):
-        groups = ceil_div(min(width, columns - p * width), group)
+    whole, rest = columns // width, ceil_div(columns % width, width // GROUPS)  # panels, and lane groups after them
+    ahead_address = a.ctypes.data + ahead * a.itemsize if ahead >= 0 else NOTHING_AHEAD
+    # Some panels at a time, which stay in the second-level cache while all of a passes.
+    block = max(1, _BLOCK_BYTES // (depth * width * a.itemsize))
+    for p in range(0, whole + 1, block):
         for i in range(tiles):
-            first, last = i * rows // tiles, (i + 1) * rows // tiles
-            ahead_1, ahead_2 = NOTHING_AHEAD, NOTHING_AHEAD
-            if ahead >= 0 and first + 2 * p < last:
-                ahead_1 = a.ctypes.data + (ahead + a_rows[first + 2 * p]) * a.itemsize
-                ahead_2 = a.ctypes.data + (ahead + a_rows[min(first + 2 * p + 1, last - 1)]) * a.itemsize
-            product(
-                last - first, groups, a, a_start, a_rows, first, 1, weights, p * depth * width, width, depth,
-                c_rows, first, c_start + p * width, TO_ZEROS, ahead_1, ahead_2,
-            )  # fmt: skip
+            first = i * rows // tiles
+            row_count = (i + 1) * rows // tiles - first
+            if p < whole:
+                products(
+                    row_count, min(block, whole - p), GROUPS, a, a_start, a_rows, first, 1,
+                    weights, p * depth * width, width, depth * width, depth,
+                    c_rows, first, c_start + p * width, TO_ZEROS, ahead_address, p,
+                )  # fmt: skip
+            if rest > 0 and p + block > whole:
+                products(
+                    row_count, 1, rest, a, a_start, a_rows, first, 1,
+                    weights, whole * depth * width, width, 0, depth,
+                    c_rows, first, c_start + whole * width, TO_ZEROS, ahead_address, whole,
+                )  # fmt: skip
 
 
 @kernel

@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 from numba import carray
+from numba.extending import overload
 
 from .buffers import empty
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
@@ -20,22 +21,26 @@ from .vector import (
     TO_C,
     TO_ZEROS,
     add_tile_dots,
-    add_tile_product,
+    add_tile_products,
+    copy,
     copy_transposed,
     pointer_to,
 )
 
-# A packed block of b: so many rows of so many panels, 576 KiB, which stay in the second-level cache while all of a passes.
-# Several panels at once, because the rows of b are then read in long pieces.
-DEPTH_BLOCK = 384
-PANEL_BLOCK = 6
 _TILE_ROWS = TILE.rows
+# A packed block of b: so many rows of so many panels, which stay in the second-level cache while all of a passes. Several
+# panels at once, because the rows of b are then read in long pieces.
+_DEPTH_BLOCK, _PANEL_BLOCK = TILE.depth_block, TILE.panel_block
 
 
-@kernel
 def panel_width(array):
-    """Columns of a panel for the dtype of ``array``: 64 for float32, 32 for float64."""
-    return GROUPS * GROUP_BYTES // array.itemsize
+    """Columns of a panel for the dtype of ``array``, in compiled code: a constant there, which an array's itemsize is not."""
+
+
+@overload(panel_width, inline="always")
+def _panel_width(array):
+    width = GROUPS * GROUP_BYTES * 8 // array.dtype.bitwidth
+    return lambda array: width
 
 
 @kernel
@@ -50,24 +55,24 @@ def tile_count(rows):
 
 
 @kernel
-def product(
-    rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
-    addend, ahead, ahead_2,
+def products(
+    rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
+    c_rows, c_first, c_start, addend, ahead, ahead_first,
 ):  # fmt: skip
-    """Make ``groups`` lane groups of ``rows`` rows of c, rows <= TILE.rows; the arguments are `add_tile_product`'s."""
+    """Make ``groups`` lane groups of ``rows`` rows in tiles side by side; the arguments are `add_tile_products`'s."""
     if TILES_PER_GROUP == 1:
-        add_tile_product(
-            rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
-            addend, ahead, ahead_2,
+        add_tile_products(
+            rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
+            c_rows, c_first, c_start, addend, ahead, ahead_first,
         )  # fmt: skip
     else:
-        tile_width = panel_width(a) // TILES_PER_GROUP
+        part = panel_width(a) // TILES_PER_GROUP
         for i in range(TILES_PER_GROUP):
-            column = i * tile_width
+            column = i * part
             added = addend + column * a.itemsize if addend > TO_C else addend
-            add_tile_product(
-                rows, 1, a, a_start, a_rows, a_first, a_step,
-                b, b_start + column, b_step, depth, c_rows, c_first, c_start + column, added, ahead, ahead_2,
+            add_tile_products(
+                rows, tiles, 1, a, a_start, a_rows, a_first, a_step, b, b_start + column, b_step, b_tile_step, depth,
+                c_rows, c_first, c_start + column, added, ahead, ahead_first,
             )  # fmt: skip
 
 
@@ -78,6 +83,10 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel,
     Number j of row k stands at b_start + b_rows[k] + j b_step. The panel's first row begins at panel_start.
     """
     width = panel_width(panel)
+    if b_step == 1 and columns == width:
+        for k in range(k_first, k_last):
+            copy(b, b_start + b_rows[k], panel, panel_start + (k - k_first) * width, width)
+        return
     if b_step == 1:
         for k in range(k_last - k_first):
             start, at = b_start + b_rows[k_first + k], panel_start + k * width
@@ -140,9 +149,9 @@ def _edge_tile(
         row = tile[r * width : r * width + columns]
         for j in range(columns):
             row[j] = c[j] if addend == TO_C else (bias[column + j] if addend > TO_C else 0)
-    product(
-        rows, ceil_div(columns, width // GROUPS), a, a_start, a_rows, a_first, a_step,
-        panels, at, width, depth, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, NOTHING_AHEAD,
+    products(
+        rows, 1, ceil_div(columns, width // GROUPS), a, a_start, a_rows, a_first, a_step,
+        panels, at, width, 0, depth, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, 0,
     )  # fmt: skip
     for r in range(rows):
         c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
@@ -193,39 +202,41 @@ def matmul(
     tile_rows = np.empty(MAX_ROWS, np.int64)
     fill_row_addresses(tile, 0, width, tile_rows)
     last_panel = (last_task - 1) // tiles + 1
-    for p_first in range(first_task // tiles, last_panel, PANEL_BLOCK):
-        p_last = min(p_first + PANEL_BLOCK, last_panel)
-        for k_first in range(0, max(depth, 1), DEPTH_BLOCK):
-            k_count = min(DEPTH_BLOCK, depth - k_first)
+    for p_first in range(first_task // tiles, last_panel, _PANEL_BLOCK):
+        p_last = min(p_first + _PANEL_BLOCK, last_panel)
+        for k_first in range(0, max(depth, 1), _DEPTH_BLOCK):
+            k_count = min(_DEPTH_BLOCK, depth - k_first)
             for k_part in range(0, k_count, 16):  # a few rows of all panels at a time: long pieces of b
                 k_end = min(k_part + 16, k_count)
                 for p in range(p_first, p_last):
-                    column, at = p * width, ((p - p_first) * DEPTH_BLOCK + k_part) * width
+                    column, at = p * width, ((p - p_first) * _DEPTH_BLOCK + k_part) * width
                     count = min(width, columns - column)
                     first, last = k_first + k_part, k_first + k_end
                     pack_panel(b, b_start + column * b_step, b_rows, first, last, b_step, count, width, panels, at)
             for i in range(tiles):
                 row = i * rows // tiles
                 row_count = (i + 1) * rows // tiles - row
-                for p in range(p_first, p_last):
-                    task = p * tiles + i
-                    if task < first_task or task >= last_task:
-                        continue
-                    column, at = p * width, (p - p_first) * DEPTH_BLOCK * width
+                # The panels of this block in which tile i is this share's, all but an edge at a time.
+                p, p_end = max(p_first, ceil_div(first_task - i, tiles)), min(p_last, ceil_div(last_task - i, tiles))
+                while p < p_end:
+                    column, at = p * width, (p - p_first) * _DEPTH_BLOCK * width
                     count = min(width, columns - column)
+                    side_by_side = max(1, min(p_end, columns // width) - p)
                     addend = TO_C
                     if k_first == 0:
                         addend = bias.ctypes.data + column * a.itemsize if bias.size > 0 else TO_ZEROS
                     if count % group == 0:
-                        product(
-                            row_count, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
-                            panels, at, width, k_count, c_rows, row, c_start + column, addend, NOTHING_AHEAD, NOTHING_AHEAD,
+                        products(
+                            row_count, side_by_side, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
+                            panels, at, width, _DEPTH_BLOCK * width, k_count, c_rows, row, c_start + column, addend,
+                            NOTHING_AHEAD, 0,
                         )  # fmt: skip
                     else:
                         _edge_tile(
                             row_count, count, a, a_start + k_first * a_step, a_rows, row, a_step, panels, at, k_count,
                             c_rows, c_start + column, bias, column, addend, tile, tile_rows,
                         )  # fmt: skip
+                    p += side_by_side
 
 
 @separate("n n n v n n v n n v n n v")
@@ -262,7 +273,7 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
 @cache
 def _scratch(dtype, shares):
     width = GROUPS * GROUP_BYTES // dtype.itemsize
-    return empty((shares, PANEL_BLOCK * DEPTH_BLOCK * width), dtype), empty((shares, MAX_ROWS * width), dtype)
+    return empty((shares, _PANEL_BLOCK * _DEPTH_BLOCK * width), dtype), empty((shares, MAX_ROWS * width), dtype)
 
 
 def scratch(dtype):

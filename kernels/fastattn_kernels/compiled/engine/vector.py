@@ -7,7 +7,7 @@ algorithms around it stay plain Numba. Everything here works on flat positions i
 How to read it: `builder.gep(p, [i])` is the pointer p + i; `phi` is a variable of a loop, given its value before the loop and
 its value at the end of each round; `<16 x float>` is a vector of 16 numbers, which LLVM lays into one register or several.
 
-`add_tile_product` is the inner loop of every matrix product. For a tile of `rows` x `groups` lane groups it does
+`add_tile_products` is the inner loop of every matrix product. For a tile of `rows` x `groups` lane groups it does
 
     for k in range(depth):
         for r in range(rows):                      # unrolled: each r has its own registers
@@ -113,97 +113,91 @@ def _sum_loop(builder, depth, vector, count, add_to, unroll=1, look_ahead=lambda
 
 
 @intrinsic
-def _emit_tile_product(
-    typingctx,
-    rows,
-    groups,
-    a,
-    a_start,
-    a_rows,
-    a_first,
-    a_step,
-    b,
-    b_start,
-    b_step,
-    depth,
-    c_rows,
-    c_first,
-    c_start,
-    addend,
-    ahead,
-    ahead_2,
-):
-    """The body of :func:`add_tile_product`: a loop for each shape that a tile can have."""
+def _emit_tile_products(
+    typingctx, rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
+    c_rows, c_first, c_start, addend, ahead, ahead_first,
+):  # fmt: skip
+    """The body of :func:`add_tile_products`: a loop for each shape that a tile can have."""
     n = types.intp
-    signature = types.void(n, n, a, n, a_rows, n, n, b, n, n, n, c_rows, n, n, n, n, n)
+    signature = types.void(n, n, n, a, n, a_rows, n, n, b, n, n, n, n, c_rows, n, n, n, n, n)
 
     def emit(context, builder, signature, arguments):
-        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start = arguments[:14]
-        addend, *aheads = arguments[14:]
-        number, itemsize = number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
+        rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth = arguments[:13]
+        c_rows, c_first, c_start, addend, ahead, ahead_first = arguments[13:]
+        number, itemsize = number_type(signature.args[3].dtype), signature.args[3].dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
+        panel = _i64(GROUPS * GROUP_BYTES // itemsize)
         vector = ir.VectorType(number, lanes)
         fma = fused_multiply_add(builder, vector, number, lanes)
         a, a_rows, b, c_rows = (
             builder.gep(data(context, builder, signature.args[i], array), [start])
-            for i, array, start in ((2, a, a_start), (4, a_rows, a_first), (7, b, b_start), (11, c_rows, c_first))
+            for i, array, start in ((3, a, a_start), (5, a_rows, a_first), (8, b, b_start), (13, c_rows, c_first))
         )
         zeros = ir.Constant(ir.ArrayType(number, GROUPS * GROUP_BYTES // itemsize), None)
         zeros = builder.gep(cgutils.global_constant(builder, "fastattn_zeros", zeros), [_i64(0), _i64(0)])
         to_zeros, to_c = (builder.icmp_signed("==", addend, _i64(mode)) for mode in (TO_ZEROS, TO_C))
         addend_row = builder.select(to_zeros, zeros, builder.inttoptr(addend, number.as_pointer()))
-        # Without anything to look ahead to, b's first row, which is in the cache: a prefetch that is cheaper than a branch.
-        aheads = [
-            builder.select(builder.icmp_signed("==", x, _i64(NOTHING_AHEAD)), b, builder.inttoptr(x, number.as_pointer()))
-            for x in aheads
-        ]
+        addend_step = builder.select(to_zeros, _i64(0), panel)
+        is_ahead = builder.icmp_signed("!=", ahead, _i64(NOTHING_AHEAD))
+        ahead = builder.inttoptr(ahead, number.as_pointer())
 
-        done = builder.append_basic_block("tile.done")
-        shapes = builder.switch(builder.add(builder.mul(rows, _i64(GROUPS + 1)), groups), done)
-
-        def look_ahead(k):
-            for row in aheads:
-                _prefetch(builder, builder.gep(row, [k]), _SECOND_LEVEL)
-
-        def emit_shape(row_count, vectors, along_rows):
+        def emit_tiles(row_count, vectors, along_rows):
             addresses = [builder.load(builder.gep(c_rows, [_i64(r)])) for r in range(row_count)]
-            rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
-            addends = [builder.select(to_c, row, addend_row) for row in rows_of_c]
-            for row in rows_of_c:  # c's memory arrives while the sums are made
-                for start in range(0, vectors * lanes, GROUP_BYTES // itemsize):
-                    _prefetch(builder, builder.gep(row, [_i64(start)]), _FIRST_LEVEL, write=True)
+            first_rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
             rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
             registers = [(r, v) for r in range(row_count) for v in range(vectors)]
+            with cgutils.for_range(builder, tiles, intp=_i64) as loop:
+                column = builder.mul(loop.index, panel)
+                rows_of_c = [builder.gep(row, [column]) for row in first_rows_of_c]
+                for row in rows_of_c:  # c's memory arrives while the sums are made
+                    for start in range(0, vectors * lanes, GROUP_BYTES // itemsize):
+                        _prefetch(builder, builder.gep(row, [_i64(start)]), _FIRST_LEVEL, write=True)
+                tile_of_b = builder.gep(b, [builder.mul(loop.index, b_tile_step)])
+                # With nothing ahead it is b's first row, which is in the cache: a prefetch that is cheaper than a branch.
+                rows_ahead = []
+                for i in range(2 if along_rows else 0):
+                    r = builder.add(builder.mul(builder.add(ahead_first, loop.index), _i64(2)), _i64(i))
+                    is_there = builder.and_(is_ahead, builder.icmp_signed("<", r, _i64(row_count)))
+                    place = builder.load(builder.gep(a_rows, [builder.select(is_there, r, _i64(0))]))
+                    rows_ahead.append(builder.select(is_there, builder.gep(ahead, [place]), tile_of_b))
 
-            def number_of_a(r, k):
-                if along_rows:
-                    return builder.load(builder.gep(rows_of_a[r], [k]))
-                return builder.load(builder.gep(builder.gep(rows_of_a[0], [builder.mul(k, a_step)]), [_i64(r)]))
+                def look_ahead(k):
+                    for row in rows_ahead:
+                        _prefetch(builder, builder.gep(row, [k]), _SECOND_LEVEL)
 
-            def add_row_of_b(k, sums):
-                b_row = builder.gep(b, [builder.mul(k, b_step)])
-                b_vectors = [
-                    load_vector(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
-                ]
-                a_vectors = [broadcast(builder, number_of_a(r, k), vector) for r in range(row_count)]
-                return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
+                def number_of_a(r, k):
+                    if along_rows:
+                        return builder.load(builder.gep(rows_of_a[r], [k]))
+                    return builder.load(builder.gep(builder.gep(rows_of_a[0], [builder.mul(k, a_step)]), [_i64(r)]))
 
-            sums = _sum_loop(builder, depth, vector, len(registers), add_row_of_b, _UNROLL, look_ahead)
-            for (r, v), total in zip(registers, sums):
-                added = load_vector(builder, builder.gep(addends[r], [_i64(v * lanes)]), vector, itemsize)
-                store_vector(builder, builder.fadd(total, added), builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
+                def add_row_of_b(k, sums):
+                    b_row = builder.gep(tile_of_b, [builder.mul(k, b_step)])
+                    b_vectors = [
+                        load_vector(builder, builder.gep(b_row, [_i64(v * lanes)]), vector, itemsize) for v in range(vectors)
+                    ]
+                    a_vectors = [broadcast(builder, number_of_a(r, k), vector) for r in range(row_count)]
+                    return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
+
+                sums = _sum_loop(builder, depth, vector, len(registers), add_row_of_b, _UNROLL, look_ahead)
+                addends = builder.gep(addend_row, [builder.mul(loop.index, addend_step)])
+                for (r, v), total in zip(registers, sums):
+                    place = builder.gep(builder.select(to_c, rows_of_c[r], addends), [_i64(v * lanes)])
+                    total = builder.fadd(total, load_vector(builder, place, vector, itemsize))
+                    store_vector(builder, total, builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
             builder.branch(done)
 
+        done = builder.append_basic_block("tiles.done")
+        shapes = builder.switch(builder.add(builder.mul(rows, _i64(GROUPS + 1)), groups), done)
         for row_count in range(1, TILE.rows + 1):
             for group_count in range(1, GROUPS + 1):
-                block = builder.append_basic_block(f"tile.{row_count}.{group_count}")
+                block = builder.append_basic_block(f"tiles.{row_count}.{group_count}")
                 shapes.add_case(_i64(row_count * (GROUPS + 1) + group_count), block)
                 builder.position_at_end(block)
                 # A loop for each of the two forms of a: one for both would want more registers than there are.
                 with builder.if_else(builder.icmp_signed("==", a_step, _i64(1)), likely=None) as (rows_form, columns_form):
                     for form, along_rows in ((rows_form, True), (columns_form, False)):
                         with form:
-                            emit_shape(row_count, TILE.vectors * group_count // GROUPS, along_rows)
+                            emit_tiles(row_count, TILE.vectors * group_count // GROUPS, along_rows)
                 builder.unreachable()
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -253,39 +247,25 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
     return signature, emit
 
 
-@separate("n n v n i n n v n n n i n n n n n")
-def add_tile_product(
-    rows,
-    groups,
-    a,
-    a_start,
-    a_rows,
-    a_first,
-    a_step,
-    b,
-    b_start,
-    b_step,
-    depth,
-    c_rows,
-    c_first,
-    c_start,
-    addend,
-    ahead,
-    ahead_2,
-):
-    """Make one tile of c: whole lane groups of some rows.
+@separate("n n n v n i n n v n n n n i n n n n n")
+def add_tile_products(
+    rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
+    c_rows, c_first, c_start, addend, ahead, ahead_first,
+):  # fmt: skip
+    """Make tiles of c that stand side by side, a panel's width apart: of each, whole lane groups of some rows.
 
     Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; unless they are 1 apart, each row begins one
-    number after the row before it, as in a matrix that is read transposed. Row k of b is at b_start + k b_step; row r of c
-    c_start numbers beyond the address c_rows[c_first + r]. The sums are added to what stands at the address ``addend``, the
-    same for all rows, or TO_ZEROS, or TO_C. 1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
+    number after the row before it, as in a matrix that is read transposed. Row k of b is at b_start + k b_step for the first
+    tile, and b_tile_step further on for each next one; row r of c c_start numbers beyond the address c_rows[c_first + r].
+    The sums are added to what stands at the address ``addend``, the same for all rows, or TO_ZEROS, or TO_C.
+    1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
 
-    ahead, ahead_2: the addresses of two rows of ``depth`` numbers that somebody will read next, or NOTHING_AHEAD: the
-    second-level cache fetches them meanwhile.
+    ahead: the address at which a_start will be next for these rows of a, or NOTHING_AHEAD. The second-level cache fetches them
+    meanwhile, two beside each tile: rows 0 and 1 beside the first one if ``ahead_first`` is 0, rows 2 and 3 if it is 1, ...
     """
-    _emit_tile_product(
-        rows, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, depth, c_rows, c_first, c_start,
-        addend, ahead, ahead_2,
+    _emit_tile_products(
+        rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
+        c_rows, c_first, c_start, addend, ahead, ahead_first,
     )  # fmt: skip
 
 
