@@ -1,4 +1,4 @@
-"""How the kernels are compiled and run: the one factory of Numba's options, and the one place that starts threads.
+"""How the kernels are compiled and run: the one factory of Numba's options, and the launch of a kernel (see `threads`).
 
 Three kinds of functions:
 
@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
-import numba.np.ufunc.parallel
-from numba import config, njit, prange, types
+from numba import config, njit, types
 from numba.extending import overload
 
-from . import buffers, linking
+from . import buffers, linking, threads
 
 fcntl: Any
 try:
@@ -36,10 +35,9 @@ if config.DISABLE_JIT:
 # Work of fewer operations than this is done before a second thread has woken.
 _SERIAL_BELOW = 200_000
 
-_lock = threading.RLock()  # two launches at once abort the process under one of Numba's threading layers
+_lock = threading.RLock()  # one launch at a time
 _threads = 1
-_launched = False
-_forked = False  # True in a child made by fork after a launch: its threads are gone, and OpenMP would abort
+_pool: threads.Pool | None = None
 
 
 def _fingerprint() -> str:
@@ -154,8 +152,8 @@ class shared:
     def __init__(self, function: Any) -> None:
         self._body, name = _compiled(function), _name(function)
 
-        def frame(shares: Any, arguments: Any) -> None:
-            linking.launch(name, shares, arguments)
+        def frame(state: Any, shares: Any, arguments: Any) -> None:
+            linking.launch(name, state, shares, arguments)
 
         # The name of its files in the cache, which would otherwise be one for all kernels.
         frame.__qualname__ = f"{function.__module__}.{function.__qualname__}"
@@ -164,7 +162,7 @@ class shared:
         compile_frame = self._frame.compile
 
         def compile_body_and_frame(types_of_frame: Any) -> Any:
-            _, arguments = types_of_frame
+            *_, arguments = types_of_frame
             _publish_separates(arguments.types)
             linking.publish(self._body, name, (types.int64, types.int64, *arguments.types))
             return compile_frame(types_of_frame)
@@ -177,48 +175,32 @@ class shared:
         # Another thread may set the number of threads at any moment: never more shares than there is memory for.
         shares = 1 if work < _SERIAL_BELOW else shares or _threads
         with _lock:
-            if _forked:
-                _publish_separates([numba.typeof(a) for a in arguments])
-                for share in range(shares):
-                    self._body(share, shares, *arguments)
-                return
-            _start_threads()
-            if shares == 1:
-                self._frame(shares, arguments)
-                return
-            before, wanted = numba.get_num_threads(), min(shares, config.NUMBA_NUM_THREADS)
-            if before == wanted:
-                self._frame(shares, arguments)
-                return
-            numba.set_num_threads(wanted)
-            try:
-                self._frame(shares, arguments)
-            finally:
-                numba.set_num_threads(before)  # the user's own parallel code keeps its number
+            pool = _pool or _start_pool()
+            if shares > 1:
+                pool.prepare(shares)
+            self._frame(pool.address, shares, arguments)
 
 
-def _launch(shares: Any, entry: Any, arguments: Any) -> None:
-    for share in prange(shares):
-        linking.call_entry(entry, share, shares, arguments)
-
-
-def _start_threads() -> None:
-    """Make the parallel loop known to the linker; Numba starts its threads with it. Does nothing the second time."""
-    global _launched
-    if not _launched:
-        linking.publish(_compiled(_launch, parallel=True), linking.LAUNCH, linking.LAUNCH_TYPES)
-        _launched = True
+def _start_pool() -> threads.Pool:
+    """The threads, of which none is started yet; makes the launch known to the linker."""
+    global _pool
+    run_shares = _compiled(threads.run_shares)
+    work = _compiled(threads.make_work(run_shares))
+    work.compile((types.int64, types.boolean))
+    linking.publish(_compiled(threads.make_launch(run_shares)), linking.LAUNCH, linking.LAUNCH_TYPES)
+    _pool = threads.Pool(work)
+    return _pool
 
 
 def set_num_threads(n: int) -> None:
-    """The number of shares for all calls from now on, and of threads up to as many as Numba started with the process."""
+    """The number of shares, and of threads, for all calls from now on."""
     global _threads
-    _threads = n
+    _threads = min(n, threads.MAX_SHARES)
 
 
 def cache_folder() -> str | None:
     """Where the machine code is kept between processes; None where no folder can be written."""
-    return getattr(_compiled(_launch)._cache, "cache_path", None)
+    return getattr(_compiled(threads.run_shares)._cache, "cache_path", None)
 
 
 def num_shares() -> int:
@@ -227,11 +209,10 @@ def num_shares() -> int:
 
 
 def _after_fork_in_child() -> None:
-    global _forked, _lock
+    global _pool, _lock
     _lock = threading.RLock()  # the parent's may be held by a thread that is not here
     buffers.renew_lock()
-    # The threads may also have been started by the user's own parallel code.
-    _forked = _forked or _launched or getattr(numba.np.ufunc.parallel, "_is_initialized", False)
+    _pool = None  # and its threads are not here either
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,8 +16,9 @@ from numba.extending import intrinsic
 _i64 = ir.IntType(64)
 _pointer = ir.IntType(8).as_pointer()
 
-LAUNCH = "fastattn.launch"  # launch(shares, address of an entry, address of its arguments): made in `jit`
-LAUNCH_TYPES = (types.int64, types.int64, types.int64)
+# launch(address of the threads' state, shares, address of an entry, address of its arguments): made in `threads`
+LAUNCH = "fastattn.launch"
+LAUNCH_TYPES = (types.int64, types.int64, types.int64, types.int64)
 
 
 def symbol(name, argument_types):
@@ -62,15 +63,15 @@ def call(typingctx, name, arguments):
 
 
 @intrinsic(prefer_literal=True)
-def launch(typingctx, name, shares, arguments):
+def launch(typingctx, name, state, shares, arguments):
     """Call a published function with (share, shares, *arguments) for every share, on all threads; a single share here.
 
     The arguments are laid down in memory, and each thread reads them there through a small function made here.
     """
 
     def emit(context, builder, signature, values):
-        _, shares, arguments = values
-        types_of_arguments = signature.args[2].types
+        _, state, shares, arguments = values
+        types_of_arguments = signature.args[3].types
         memory = cgutils.alloca_once_value(builder, arguments)
         module = builder.module
         entry = ir.Function(
@@ -88,10 +89,10 @@ def launch(typingctx, name, shares, arguments):
                 builder.call(entry, [_i64(0), shares, builder.bitcast(memory, _pointer)])
             with together:
                 addresses = [builder.ptrtoint(entry, _i64), builder.ptrtoint(memory, _i64)]
-                _emit_call(context, builder, LAUNCH, LAUNCH_TYPES, [shares, *addresses])
+                _emit_call(context, builder, LAUNCH, LAUNCH_TYPES, [state, shares, *addresses])
         return context.get_dummy_value()
 
-    return types.void(name, types.int64, arguments), emit
+    return types.void(name, types.int64, types.int64, arguments), emit
 
 
 @intrinsic
