@@ -9,10 +9,11 @@ from .engine.product import matmul, odd_step, row_addresses, scratch
 
 
 @shared
-def _forward(share, shares, x, x_rows, W, b, out_rows, panels, tiles):
+def _forward(share, shares, x, rows, W, b, out, panels, tiles):
     K, V = W.shape
+    out_rows = row_addresses(out, rows, V)
     matmul(
-        share, shares, x_rows.size, V, K, x, 0, x_rows, 1, W.reshape(W.size), 0, np.arange(K) * V, 1,
+        share, shares, rows.size, V, K, x, 0, rows * K, 1, W.reshape(W.size), 0, np.arange(K) * V, 1,
         out_rows, 0, b, panels[share], tiles[share],
     )  # fmt: skip
 
@@ -22,9 +23,8 @@ def affine_forward(x, W, b, lengths):
     V = W.shape[1]
     rows = real_rows(lengths, N, T)
     out = zeros_at_padding(empty((N, T, V), x.dtype), lengths)
-    out_rows = row_addresses(out.reshape(N * T, V), rows)
     panels, tiles = scratch(x.dtype)
-    _forward(x.reshape(x.size), rows * K, W, b, out_rows, panels, tiles, shares=len(tiles), work=2 * rows.size * K * V)
+    _forward(x.reshape(x.size), rows, W, b, out.reshape(out.size), panels, tiles, shares=len(tiles), work=2 * rows.size * K * V)
     return out
 
 
@@ -39,8 +39,9 @@ def _compact(share, shares, x, rows, compact, step):
 
 
 @shared
-def _backward(share, shares, dout, rows, W, x, x_step, dx_rows, dW_rows, db, panels, tiles):
+def _backward(share, shares, dout, rows, W, x, x_step, dx, dW, db, panels, tiles):
     K, V = W.shape
+    dx_rows, dW_rows = row_addresses(dx, rows, K), row_addresses(dW.reshape(dW.size), np.arange(K), V)
     panel, tile = panels[share], tiles[share]
     none = tile[:0]
     flat_dout, dout_rows = dout.reshape(dout.size), rows * V
@@ -73,7 +74,7 @@ def affine_backward(dout, x, W, dW, db, lengths):
     dx = zeros_at_padding(empty((N, T, K), dtype), lengths)
     _compact(x.reshape(N * T, K), rows, compact, step, work=2 * compact.size)
     _backward(
-        dout.reshape(N * T, V), rows, W, compact, step, row_addresses(dx.reshape(N * T, K), rows), row_addresses(dW), db,
-        panels, tiles, shares=len(tiles), work=4 * rows.size * K * V,
+        dout.reshape(N * T, V), rows, W, compact, step, dx.reshape(dx.size), dW, db, panels, tiles,
+        shares=len(tiles), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx

@@ -14,9 +14,11 @@ of other libraries). Padding costs neither memory nor time, and cannot be seen i
 A share takes every ``shares``-th sample through the whole sequence, and waits for nobody.
 """
 
+from functools import cache, lru_cache
+
 import numpy as np
 
-from .engine.buffers import empty, zeros
+from .engine.buffers import empty
 from .engine.cpu import GROUPS
 from .engine.gates import gates_backward, gates_forward
 from .engine.jit import kernel, num_shares, separate, shared
@@ -29,17 +31,21 @@ from .engine.product import (
     panel_numbers,
     panel_width,
     products,
-    row_addresses,
     scratch,
     tile_count,
 )
 from .engine.vector import NOTHING_AHEAD, TO_ZEROS, clear, copy
 
 
+@lru_cache(maxsize=32)
+def _all_running(N, T):
+    return np.arange(N, dtype=np.int64), np.arange(T + 1, dtype=np.int64) * N
+
+
 def _running(lengths, N, T):
     """The order of the samples by falling length, and the first internal row of each step (T + 1 numbers)."""
     if lengths is None:
-        return np.arange(N, dtype=np.int64), np.arange(T + 1, dtype=np.int64) * N
+        return _all_running(N, T)
     counts = np.count_nonzero(lengths[:, None] > np.arange(T), axis=0)
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
 
@@ -138,6 +144,15 @@ def _packed(numbers, dtype):
     return empty((num_shares() if numbers * dtype.itemsize <= _OWN_WEIGHTS else 1, numbers), dtype)
 
 
+@kernel
+def _copy_state(source, start, target, position, H):
+    """Copy the state of a sample; an empty source stands for zeros."""
+    if source.size > 0:
+        copy(source, start, target, position, H)
+    else:
+        clear(target, position, H)
+
+
 @shared
 def _forward(
     share, shares, T, order, starts, xs, h0, c0, Wx, Wh, b, packed, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last
@@ -155,11 +170,11 @@ def _forward(
         r = share + i * shares
         n = order[r]
         input_rows[i] = r * input_step
-        copy(c0, n * H, cs, r * H, H)
-        copy(c0, n * H, c_last, n * H, H)
-        copy(h0, n * H, h_last, n * H, H)
+        _copy_state(c0, n * H, cs, r * H, H)
+        copy(cs, r * H, c_last, n * H, H)
+        _copy_state(h0, n * H, h_last, n * H, H)
         if r < starts[1]:
-            copy(h0, n * H, inputs, r * input_step + D, H)
+            copy(h_last, n * H, inputs, r * input_step + D, H)
     for t in range(T):
         start, after = starts[t], starts[t + 1]
         running = after - start
@@ -188,13 +203,21 @@ def _flat(array):
     return array.reshape(array.size)
 
 
+@cache
+def _nothing(dtype):
+    return np.empty(0, dtype)
+
+
+def _flat_state(state, dtype):
+    """A state or its gradient, flat; empty for None, which stands for zeros."""
+    return _nothing(dtype) if state is None else state.reshape(state.size)
+
+
 def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
     N, T, D = xs.shape
     H = Wh.shape[0]
     K = D + H + 1
     dtype = xs.dtype
-    h0 = zeros((N, H), dtype) if h0 is None else h0
-    c0 = zeros((N, H), dtype) if c0 is None else c0
     order, starts = _running(lengths, N, T)
     R = int(starts[-1])
     input_step, gate_step = odd_step(K, dtype), odd_step(4 * H, dtype)
@@ -204,8 +227,9 @@ def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
     if len(packed) == 1:
         pack_forward(Wx, Wh, b, packed[0], work=4 * packed.size)
     _forward(
-        T, order, starts, _flat(xs), _flat(h0), _flat(c0), Wx, Wh, b, packed, inputs, input_step, gates, gate_step, cs,
-        _flat(hs), _flat(h_last), _flat(c_last), shares=len(packed) if len(packed) > 1 else None, work=8 * R * K * H,
+        T, order, starts, _flat(xs), _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed,
+        inputs, input_step, gates, gate_step, cs, _flat(hs), _flat(h_last), _flat(c_last),
+        shares=len(packed) if len(packed) > 1 else None, work=8 * R * K * H,
     )  # fmt: skip
     return hs, h_last, c_last, (N, T, D, order, starts, inputs, input_step, gates, gate_step, cs)
 
@@ -227,8 +251,8 @@ def _backward(
     for i in range(mine):
         r = share + i * shares
         gate_rows[i] = r * gate_step
-        copy(dh_last, order[r] * H, dinputs, r * dinput_step + D, H)
-        copy(dc_last, order[r] * H, dc, r * H, H)
+        _copy_state(dh_last, order[r] * H, dinputs, r * dinput_step + D, H)
+        _copy_state(dc_last, order[r] * H, dc, r * H, H)
     for t in range(T - 1, -1, -1):
         start = starts[t]
         running = starts[t + 1] - start
@@ -257,10 +281,16 @@ def _backward(
 
 
 @shared
-def _weight_gradients(share, shares, H, inputs, input_step, dz, dz_rows, dW_rows, panels, tiles):
-    """[dWx; dWh; db] = inputs^T dz."""
+def _weight_gradients(share, shares, R, inputs, input_step, dz, dz_step, dWx, dWh, db, panels, tiles):
+    """[dWx; dWh; db] = inputs^T dz, over R rows."""
+    D, H = dWx.shape[0], dWh.shape[0]
+    K = D + H + 1
+    dW_rows = np.empty(K, np.int64)
+    fill_row_addresses(dWx.reshape(dWx.size), 0, 4 * H, dW_rows[:D])
+    fill_row_addresses(dWh.reshape(dWh.size), 0, 4 * H, dW_rows[D : D + H])
+    fill_row_addresses(db, 0, 0, dW_rows[D + H :])
     matmul(
-        share, shares, dW_rows.size, 4 * H, dz_rows.size, inputs, 0, np.arange(dW_rows.size), input_step, dz, 0, dz_rows, 1,
+        share, shares, K, 4 * H, R, inputs, 0, np.arange(K), input_step, dz, 0, np.arange(R) * dz_step, 1,
         dW_rows, 0, tiles[share][:0], panels[share], tiles[share],
     )  # fmt: skip
 
@@ -270,8 +300,6 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
     H = Wh.shape[0]
     dtype = dhs.dtype
     R = int(starts[-1])
-    dh_last = zeros((N, H), dtype) if dh_last is None else dh_last
-    dc_last = zeros((N, H), dtype) if dc_last is None else dc_last
     packed = _packed(panel_numbers(4 * H, D + H, dtype), dtype)
     dinput_step = odd_step(D + H, dtype)
     dinputs, dc = empty(N * dinput_step, dtype), empty(N * H, dtype)
@@ -279,14 +307,13 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
     if len(packed) == 1:
         pack_backward(Wx, Wh, packed[0], work=4 * packed.size)
     _backward(
-        T, order, starts, _flat(dhs), _flat(dh_last), _flat(dc_last), Wx, Wh, packed, gates, gate_step, cs,
-        dinputs, dinput_step, dc, _flat(dxs), _flat(dh0), _flat(dc0),
+        T, order, starts, _flat(dhs), _flat_state(dh_last, dtype), _flat_state(dc_last, dtype), Wx, Wh, packed,
+        gates, gate_step, cs, dinputs, dinput_step, dc, _flat(dxs), _flat(dh0), _flat(dc0),
         shares=len(packed) if len(packed) > 1 else None, work=8 * R * (D + H) * H,
     )  # fmt: skip
-    dW_rows = np.concatenate((row_addresses(dWx), row_addresses(dWh), row_addresses(db[None])))
     panels, tiles = scratch(dtype)
     _weight_gradients(
-        H, inputs, input_step, gates, np.arange(R) * gate_step, dW_rows, panels, tiles,
+        R, inputs, input_step, gates, gate_step, dWx, dWh, db, panels, tiles,
         shares=len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
     return dxs, dh0, dc0

@@ -8,6 +8,7 @@ or exported buffer of it is alive: a caller may keep any array that a kernel ret
 import math
 import sys
 import threading
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ _probe = _Block(1, 0)
 _UNHELD = sys.getrefcount(_probe.memory)  # what a block without views counts, whatever this Python counts
 
 
+@lru_cache(maxsize=1024)
 def _size_class(nbytes: int) -> int:
     """The next size of the form 4, 5, 6 or 7 times a power of two, so that batches of like size share blocks."""
     step = 1 << max(nbytes.bit_length() - 3, 12)
@@ -65,12 +67,11 @@ def renew_lock() -> None:
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Like ``np.empty``: a C-contiguous array whose data starts on a cache line."""
+    """Like ``np.empty``: a C-contiguous array, whose data starts on a cache line unless it is small."""
     dtype = np.dtype(dtype)
     nbytes = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize + _ALIGNMENT
     if nbytes < _SMALL:
-        block = _Block(nbytes, 0)
-        return np.ndarray(shape, dtype, block.memory, block.start)
+        return np.empty(shape, dtype)
     with _lock:
         block = _free_block(_size_class(nbytes))
         return np.ndarray(shape, dtype, block.memory, block.start)

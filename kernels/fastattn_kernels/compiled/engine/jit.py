@@ -17,7 +17,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import numba
 from numba import config, njit, types
 from numba.extending import overload
 

@@ -4,6 +4,7 @@ A list is given to a kernel as a table of addresses. The line is cut into blocks
 one array into the next; shares take whole blocks.
 """
 
+import weakref
 from functools import lru_cache
 
 import numpy as np
@@ -13,9 +14,21 @@ from .jit import kernel
 BLOCK = 1 << 14
 
 
+# By the identity of the arrays, with weak references that show whether they are still those: an optimizer asks for the same
+# ones at every step. An array with a weak reference to it cannot be resized, so its address stays what it was.
+_known = {}
+
+
 def addresses(*lists):
     """The addresses of the arrays of several lists of like shapes: (number of lists, number of arrays), int64."""
-    return np.array([[a.__array_interface__["data"][0] for a in arrays] for arrays in lists], np.int64)
+    key = (len(lists), *[id(a) for arrays in lists for a in arrays])
+    references, table = _known.get(key, ((), None))
+    if table is None or any(r() is None for r in references):
+        if len(_known) >= 64:
+            _known.clear()
+        table = np.array([[a.__array_interface__["data"][0] for a in arrays] for arrays in lists], np.int64)
+        _known[key] = [weakref.ref(a) for arrays in lists for a in arrays], table
+    return table
 
 
 def blocks(arrays):

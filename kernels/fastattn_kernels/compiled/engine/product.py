@@ -123,6 +123,15 @@ def fill_row_addresses(array, start, step, rows):
 
 
 @kernel
+def row_addresses(array, rows, step):
+    """The addresses of the numbers rows[0] step, rows[1] step, ... of a flat array."""
+    addresses = np.empty(rows.size, np.int64)
+    for i in range(rows.size):
+        addresses[i] = array.ctypes.data + rows[i] * step * array.itemsize
+    return addresses
+
+
+@kernel
 def _edge_tile(
     rows,
     columns,
@@ -282,12 +291,6 @@ def scratch(dtype):
     It is the same at every call. That is safe, for one launch runs at a time, and nothing stays in it from one to the next.
     """
     return _scratch(dtype, num_shares())
-
-
-def row_addresses(array, rows=None):
-    """The addresses (int64) of the rows of a 2-D array whose rows are contiguous; ``rows`` picks some, in that order."""
-    index = np.arange(array.shape[0]) if rows is None else rows
-    return array.__array_interface__["data"][0] + index * array.strides[0]
 
 
 def odd_step(n, dtype):
