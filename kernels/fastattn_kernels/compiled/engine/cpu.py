@@ -15,24 +15,26 @@ GROUP_BYTES = 64
 class Tile(NamedTuple):
     """The part of a matrix product that stays in registers: ``rows`` x ``vectors`` registers of ``vector_bytes`` each.
 
-    ``depth_block``: how many numbers of k at a time, so that a panel of b and the tile's rows of a fit the first-level cache;
-    ``panel_block``: how many panels of b at a time, so that they fit the second-level cache.
+    ``depth``: how many numbers of k are worked on at a time; ``depth_of_columns``: the same where a is read transposed, when
+    each of them takes a whole line of the first-level cache. ``block``: how many rows of panels of b, all panels together, are
+    packed at a time, to stay in the second-level cache.
     """
 
     name: str
     vector_bytes: int
     rows: int
     vectors: int
-    depth_block: int
-    panel_block: int
+    depth: int
+    depth_of_columns: int
+    block: int
 
 
 # 24 accumulators and 4 vectors of b in 32 registers; a is broadcast from memory. A block of b is 576 KiB.
-_AVX512 = Tile("AVX-512", 64, 6, 4, 384, 6)
-# 12 accumulators, 2 vectors of b and a broadcast in 16 registers. 192 KiB: many of these machines have 256 KiB or 512 KiB.
-_AVX2 = Tile("AVX2", 32, 6, 2, 192, 16)
-_SSE2 = Tile("SSE2", 16, 4, 2, 192, 16)  # 8 accumulators in 16 registers; a product and a sum for want of FMA
-_NEON = Tile("NEON", 16, 6, 4, 192, 16)  # 24 accumulators in 32 registers
+_AVX512 = Tile("AVX-512", 64, 6, 4, 384, 384, 6 * 384)
+# 12 accumulators, 2 vectors of b and a broadcast in 16 registers. A block is 288 KiB: these machines have 256 KiB or more.
+_AVX2 = Tile("AVX2", 32, 6, 2, 512, 192, 9 * 512)
+_SSE2 = Tile("SSE2", 16, 4, 2, 512, 192, 9 * 512)  # 8 accumulators in 16 registers; a product and a sum for want of FMA
+_NEON = Tile("NEON", 16, 6, 4, 512, 192, 9 * 512)  # 24 accumulators in 32 registers
 
 _AVX512_NAMES = ("x86-64-v4", "skylake-avx512", "cascadelake", "icelake", "sapphirerapids", "znver4", "znver5")
 _AVX2_NAMES = ("x86-64-v3", "haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3", "core-avx2")

@@ -28,9 +28,8 @@ from .vector import (
 )
 
 _TILE_ROWS = TILE.rows
-# A packed block of b: so many rows of so many panels, which stay in the second-level cache while all of a passes. Several
-# panels at once, because the rows of b are then read in long pieces.
-_DEPTH_BLOCK, _PANEL_BLOCK = TILE.depth_block, TILE.panel_block
+# A packed block of b is so many rows of so many panels, which stay in the second-level cache while all of a passes.
+_DEPTH, _DEPTH_OF_COLUMNS, _BLOCK = TILE.depth, TILE.depth_of_columns, TILE.block
 
 
 def panel_width(array):
@@ -203,6 +202,8 @@ def matmul(
     width = panel_width(a)
     group = width // GROUPS
     tiles = tile_count(rows)
+    depth_block = _DEPTH if a_step == 1 else _DEPTH_OF_COLUMNS
+    panel_block = _BLOCK // depth_block
     tasks = tiles * ceil_div(columns, width)
     first_task, last_task = share * tasks // shares, (share + 1) * tasks // shares
     if first_task == last_task:
@@ -211,14 +212,14 @@ def matmul(
     tile_rows = np.empty(MAX_ROWS, np.int64)
     fill_row_addresses(tile, 0, width, tile_rows)
     last_panel = (last_task - 1) // tiles + 1
-    for p_first in range(first_task // tiles, last_panel, _PANEL_BLOCK):
-        p_last = min(p_first + _PANEL_BLOCK, last_panel)
-        for k_first in range(0, max(depth, 1), _DEPTH_BLOCK):
-            k_count = min(_DEPTH_BLOCK, depth - k_first)
+    for p_first in range(first_task // tiles, last_panel, panel_block):
+        p_last = min(p_first + panel_block, last_panel)
+        for k_first in range(0, max(depth, 1), depth_block):
+            k_count = min(depth_block, depth - k_first)
             for k_part in range(0, k_count, 16):  # a few rows of all panels at a time: long pieces of b
                 k_end = min(k_part + 16, k_count)
                 for p in range(p_first, p_last):
-                    column, at = p * width, ((p - p_first) * _DEPTH_BLOCK + k_part) * width
+                    column, at = p * width, ((p - p_first) * depth_block + k_part) * width
                     count = min(width, columns - column)
                     first, last = k_first + k_part, k_first + k_end
                     pack_panel(b, b_start + column * b_step, b_rows, first, last, b_step, count, width, panels, at)
@@ -228,7 +229,7 @@ def matmul(
                 # The panels of this block in which tile i is this share's, all but an edge at a time.
                 p, p_end = max(p_first, ceil_div(first_task - i, tiles)), min(p_last, ceil_div(last_task - i, tiles))
                 while p < p_end:
-                    column, at = p * width, (p - p_first) * _DEPTH_BLOCK * width
+                    column, at = p * width, (p - p_first) * depth_block * width
                     count = min(width, columns - column)
                     side_by_side = max(1, min(p_end, columns // width) - p)
                     addend = TO_C
@@ -237,7 +238,7 @@ def matmul(
                     if count % group == 0:
                         products(
                             row_count, side_by_side, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
-                            panels, at, width, _DEPTH_BLOCK * width, k_count, c_rows, row, c_start + column, addend,
+                            panels, at, width, depth_block * width, k_count, c_rows, row, c_start + column, addend,
                             NOTHING_AHEAD, 0,
                         )  # fmt: skip
                     else:
@@ -282,7 +283,7 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
 @cache
 def _scratch(dtype, shares):
     width = GROUPS * GROUP_BYTES // dtype.itemsize
-    return empty((shares, _PANEL_BLOCK * _DEPTH_BLOCK * width), dtype), empty((shares, MAX_ROWS * width), dtype)
+    return empty((shares, _BLOCK * width), dtype), empty((shares, MAX_ROWS * width), dtype)
 
 
 def scratch(dtype):
