@@ -7,7 +7,6 @@ FASTATTN_NUM_THREADS likewise sets the number of threads, which may exceed the n
 
 import importlib
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,26 +82,18 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Let the compiled kernels use ``n`` threads; the results are the same bits for every ``n``. ValueError for n < 1.
 
-    Numba starts its threads once: a number beyond the cores, and beyond what FASTATTN_NUM_THREADS or NUMBA_NUM_THREADS
-    said by then, divides the work more finely but adds no thread. The reference set is NumPy's, whose own threads this
-    does not touch.
+    ``n`` may exceed the number of cores, which is of no use. The reference set is NumPy's, whose own threads this does not
+    touch.
     """
     global _num_threads
     _num_threads = _checked_num_threads(n, "the number of threads")
 
 
 def _compiled_kernels() -> ModuleType:
-    """The compiled set. Its first import starts Numba, which takes the largest number of threads that it may ever use."""
+    """The compiled set. Its first import starts Numba, which takes a while."""
     global _compiled
     with _import_lock:  # several threads may be the first
-        chosen = _compiled is not None or "numba" in sys.modules or "NUMBA_NUM_THREADS" in os.environ
-        if not chosen:
-            os.environ["NUMBA_NUM_THREADS"] = str(max(get_num_threads(), _available_cores()))
-        try:
-            _compiled = importlib.import_module("fastattn_kernels.compiled")
-        finally:
-            if not chosen:
-                del os.environ["NUMBA_NUM_THREADS"]
+        _compiled = importlib.import_module("fastattn_kernels.compiled")
         return _compiled
 
 

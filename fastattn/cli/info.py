@@ -19,8 +19,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "info",
         help="show versions, CPU, threads and cache",
-        description="Show versions, the CPU and its vector features, the threading layer, the threads and the "
-        "folder of the compiled kernels: what a report of a fault or of a speed should say.",
+        description="Show versions, the CPU and its vector features, the threads and the folder of "
+        "the compiled kernels: what a report of a fault or of a speed should say.",
     )
     parser.set_defaults(run=run)
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def facts() -> Iterator[tuple[str, object]]:
-    """Names and facts. Starts the kernels' threads: which threading layer is used is known only then."""
+    """Names and facts."""
     import llvmlite
     import numba
     import numpy as np
@@ -53,18 +53,4 @@ def facts() -> Iterator[tuple[str, object]]:
     yield "vector features", " ".join(name for name in VECTOR_FEATURES if present.get(name)) or "none known"
     yield "kernels", backend.get_backend()
     yield "threads", backend.get_num_threads()
-    yield "threading layer", _threading_layer()
     yield "cache folder", backend.cache_folder() or "none"
-
-
-def _threading_layer() -> str:
-    import numba
-    import numpy as np
-
-    from fastattn import backend
-
-    backend.kernels().scale([np.ones(1 << 20, np.float32)], 1.0)
-    try:
-        return numba.threading_layer()
-    except ValueError:
-        return "none: nothing has run on threads"

@@ -148,8 +148,71 @@ print(len(wrong))
 
 def test_more_threads_than_cores_from_the_environment():
     code = "from fastattn import backend; backend.kernels()\n" + PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
-    code += "import numba; print(right(product()), numba.get_num_threads())"
-    assert run_python(code, FASTATTN_NUM_THREADS="5").split() == ["True", "5"]
+    code += "from fastattn_kernels.compiled.engine import jit; print(right(product()), len(jit._pool._threads))"
+    assert run_python(code, FASTATTN_NUM_THREADS="5").split() == ["True", "4"]  # and the one that launches
+
+
+POOL = "from fastattn_kernels.compiled.engine import jit, threads\n" + PRODUCT + "from time import sleep, monotonic\n"
+
+
+def test_threads_that_have_nothing_to_do_sleep_and_are_woken():
+    code = (
+        POOL
+        + """
+import time
+product()
+state, woken = jit._pool._state, 0
+for _ in range(5):
+    until = monotonic() + 60
+    while state[threads._SLEEPING] == 0 and monotonic() < until:
+        sleep(0.001)
+    slept = state[threads._SLEEPING]
+    before = time.process_time()
+    sleep(0.2)
+    busy = time.process_time() - before
+    assert right(product()), "a launch while the other thread sleeps"
+    until = monotonic() + 60
+    while state[threads._SLEEPING] == 0 and monotonic() < until:
+        assert right(product())
+    woken += slept == 1 and busy < 0.1
+print(woken)
+"""
+    )
+    assert run_python(code).strip() == "5"
+
+
+def test_a_launch_does_not_need_the_other_threads():
+    code = POOL + "product(); jit._pool.stop(); print(right(product()), any(t.is_alive() for t in jit._pool._threads))"
+    assert run_python(code).split() == ["True", "False"]
+
+
+def test_a_child_made_by_fork_has_threads_of_its_own():
+    code = (
+        POOL
+        + """
+import os, sys
+product()
+child = os.fork()
+if child == 0:
+    alive = right(product()) and [t.is_alive() for t in jit._pool._threads] == [True]
+    sys.exit(0 if alive else 3)  # not os._exit: what runs at the end of a process must work here, too
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), right(product()))
+"""
+    )
+    assert run_python(code).split() == ["0", "True"]
+
+
+def test_shares_are_each_run_once_however_many_threads_there_are():
+    counts = np.zeros((40, 8), np.int64)
+    before = jit._threads
+    for shares in (1, 2, 3, 7, 40):
+        jit.set_num_threads(shares)
+        counts[:] = 0
+        for _ in range(200):
+            _count(counts)
+        assert (counts[:shares, 0] == 200).all()
+        assert not counts[shares:].any()
+    jit.set_num_threads(before)
 
 
 @pytest.mark.slow
@@ -227,6 +290,11 @@ def test_blocks_are_used_again_and_aligned():
     del other, view
     addresses = {buffers.empty((64, 64), np.float32).__array_interface__["data"][0] for _ in range(3)}
     assert len(addresses) <= 2
+
+
+@jit.shared
+def _count(share, shares, counts):
+    counts[share, 0] += 1
 
 
 @jit.kernel
