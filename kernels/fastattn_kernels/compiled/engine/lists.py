@@ -16,13 +16,13 @@ BLOCK = 1 << 14
 
 # By the identity of the arrays, with weak references that show whether they are still those: an optimizer asks for the same
 # ones at every step. An array with a weak reference to it cannot be resized, so its address stays what it was.
-_known = {}
+_known: dict[tuple[int, ...], tuple[list[weakref.ref], np.ndarray]] = {}
 
 
 def addresses(*lists):
     """The addresses of the arrays of several lists of like shapes: (number of lists, number of arrays), int64."""
     key = (len(lists), *[id(a) for arrays in lists for a in arrays])
-    references, table = _known.get(key, ((), None))
+    references, table = _known.get(key, ([], None))
     if table is None or any(r() is None for r in references):
         if len(_known) >= 64:
             _known.clear()

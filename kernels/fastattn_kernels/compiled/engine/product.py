@@ -27,7 +27,7 @@ from .vector import (
     pointer_to,
 )
 
-_TILE_ROWS = TILE.rows
+_TILE_ROWS, _VECTOR_BYTES = TILE.rows, TILE.vector_bytes
 # A packed block of b is so many rows of so many panels, which stay in the second-level cache while all of a passes.
 _DEPTH, _DEPTH_OF_COLUMNS, _BLOCK = TILE.depth, TILE.depth_of_columns, TILE.block
 
@@ -252,8 +252,8 @@ def matmul(
 @separate("n n n v n n v n n v n n v")
 def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_start, c_step, tile):
     """c = a b^T for rows of a and b that are contiguous: c[r, j] = sum over k of a[r, k] b[j, k]. ``tile``: 16 numbers."""
-    group = GROUP_BYTES // a.itemsize
-    whole = depth // group
+    lanes = _VECTOR_BYTES // a.itemsize
+    whole = depth // lanes
     for r_first in range(0, rows, DOT_ROWS):
         r_count = min(DOT_ROWS, rows - r_first)
         for j_first in range(0, columns, DOT_ROWS):
@@ -275,7 +275,7 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
             for r in range(r_count):
                 for j in range(j_count):
                     total = tile[r * DOT_ROWS + j]
-                    for k in range(whole * group, depth):
+                    for k in range(whole * lanes, depth):
                         total += a[a_start + (r_first + r) * a_step + k] * b[b_start + (j_first + j) * b_step + k]
                     c[c_start + (r_first + r) * c_step + j_first + j] = total
 

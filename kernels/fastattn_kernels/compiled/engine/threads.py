@@ -38,8 +38,7 @@ _YIELD = "fastattn.yield"
 
 def _publish_yield() -> None:
     """Make the system's way to let other threads have the core known to the linker."""
-    library = ctypes.WinDLL("kernel32") if sys.platform == "win32" else ctypes.CDLL(None)
-    function = library.SwitchToThread if sys.platform == "win32" else library.sched_yield
+    function = ctypes.CDLL("kernel32").SwitchToThread if sys.platform == "win32" else ctypes.CDLL(None).sched_yield
     llvmlite.binding.add_symbol(_YIELD, ctypes.cast(function, ctypes.c_void_p).value)
 
 
@@ -51,20 +50,20 @@ def _pointer(builder: Any, address: Any, index: int) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def _read(typingctx, state, index):  # type: ignore[no-untyped-def]
+def _read(typingctx, state, index):
     """A number of the state; what was written before it is seen as well."""
 
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):
         return builder.load_atomic(_pointer(builder, arguments[0], signature.args[1].literal_value), "acquire", 8)
 
     return types.int64(types.int64, index), emit
 
 
 @intrinsic(prefer_literal=True)
-def _write(typingctx, state, index, value):  # type: ignore[no-untyped-def]
+def _write(typingctx, state, index, value):
     """Writes a number of the state, after all that stands before it."""
 
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):
         builder.store_atomic(arguments[2], _pointer(builder, arguments[0], signature.args[1].literal_value), "release", 8)
         return context.get_dummy_value()
 
@@ -72,8 +71,8 @@ def _write(typingctx, state, index, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def _add(typingctx, state, index, value):  # type: ignore[no-untyped-def]
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+def _add(typingctx, state, index, value):
+    def emit(context, builder, signature, arguments):
         place = _pointer(builder, arguments[0], signature.args[1].literal_value)
         builder.atomic_rmw("add", place, arguments[2], "seq_cst")
         return context.get_dummy_value()
@@ -82,10 +81,10 @@ def _add(typingctx, state, index, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _move_on(typingctx, state, ticket):  # type: ignore[no-untyped-def]
+def _move_on(typingctx, state, ticket):
     """Take the ticket's next share; False if another thread was quicker."""
 
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):
         state, ticket = arguments
         place = _pointer(builder, state, _TICKET)
         outcome = builder.cmpxchg(place, ticket, builder.add(ticket, _i64(1)), "seq_cst", "seq_cst")
@@ -95,10 +94,10 @@ def _move_on(typingctx, state, ticket):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _pause(typingctx):  # type: ignore[no-untyped-def]
+def _pause(typingctx):
     """Tells the core that it is in a loop that waits."""
 
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):
         triple = context.codegen().magic_tuple()[0]
         if triple.startswith(("x86_64", "i686")):
             function_type, name, hint = ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause", []
@@ -115,10 +114,10 @@ def _pause(typingctx):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _let_others(typingctx):  # type: ignore[no-untyped-def]
+def _let_others(typingctx):
     """Lets other threads have the core, if there are any that wait for it."""
 
-    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):
         function_type = ir.FunctionType(ir.IntType(32), [])
         function = builder.module.globals.get(_YIELD) or ir.Function(builder.module, function_type, _YIELD)
         builder.call(function, [])
@@ -127,7 +126,7 @@ def _let_others(typingctx):  # type: ignore[no-untyped-def]
     return types.void(), emit
 
 
-def run_shares(state):  # type: ignore[no-untyped-def]
+def run_shares(state):
     """Takes shares until there are none left to take; says how many it did."""
     done = 0
     while True:
@@ -145,7 +144,7 @@ def run_shares(state):  # type: ignore[no-untyped-def]
 def make_launch(run_shares: Any) -> Callable[[Any, Any, Any, Any], None]:
     """What a launch does, for `linking.launch`, on compiled `run_shares`."""
 
-    def launch(state, shares, entry, arguments):  # type: ignore[no-untyped-def]
+    def launch(state, shares, entry, arguments):
         _write(state, _ENTRY, entry)
         _write(state, _ARGUMENTS, arguments)
         _write(state, _FINISHED, 0)
@@ -166,7 +165,7 @@ def make_launch(run_shares: Any) -> Callable[[Any, Any, Any, Any], None]:
 def make_work(run_shares: Any) -> Callable[[Any, Any], None]:
     """What a thread does until it has to sleep, or to end, on compiled `run_shares`. was_asleep: whether it was just woken."""
 
-    def work(state, was_asleep):  # type: ignore[no-untyped-def]
+    def work(state, was_asleep):
         if was_asleep:
             _add(state, _SLEEPING, -1)
         idle = 0

@@ -36,7 +36,8 @@ _UNROLL = 1 if TILE.rows * TILE.vectors > 12 else 4
 # What the sums of a tile are added to, instead of the numbers at an address.
 TO_ZEROS, TO_C = 0, 1
 NOTHING_AHEAD = 0  # the tile looks ahead to no address
-DOT_ROWS = 4  # add_tile_dots does up to 4 x 4 dot products at once
+# add_tile_dots does up to so many dot products squared at once, which need as many registers and some more.
+DOT_ROWS = 4 if TILE.rows * TILE.vectors > 12 else 3
 
 
 def number_type(dtype):
@@ -214,7 +215,7 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
     def emit(context, builder, signature, arguments):
         rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile = arguments
         number, itemsize = number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
-        lanes = GROUP_BYTES // itemsize
+        lanes = TILE.vector_bytes // itemsize
         vector = ir.VectorType(number, lanes)
         fma = fused_multiply_add(builder, vector, number, lanes)
 
@@ -273,7 +274,7 @@ def add_tile_products(
 def add_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile):
     """tile[r, c] += the dot product of row r of a with row c of b, for r < rows <= DOT_ROWS, c < columns <= DOT_ROWS.
 
-    Rows of a and b start a_step and b_step apart. ``depth`` counts whole lane groups (64 bytes); the tile is flat.
+    Rows of a and b start a_step and b_step apart. ``depth`` counts whole registers (TILE.vector_bytes); the tile is flat.
     """
     _emit_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile)
 
