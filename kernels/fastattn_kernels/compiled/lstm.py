@@ -86,29 +86,26 @@ def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start,
                 )  # fmt: skip
 
 
-@kernel
-def _pack_forward(share, shares, Wx, Wh, b, weights):
-    """A share of packing [Wx; Wh; b] into panels."""
-    D, H = Wx.shape[0], Wh.shape[0]
+@separate("n n n n v v v v")
+def _pack_forward(share, shares, D, H, Wx, Wh, b, weights):
+    """A share of packing [Wx; Wh; b] into panels; the arrays are flat."""
     K = D + H + 1
     width = panel_width(weights)
-    flat_Wx, flat_Wh = Wx.reshape(Wx.size), Wh.reshape(Wh.size)
     Wx_rows, Wh_rows, b_rows = np.arange(D) * 4 * H, np.arange(H) * 4 * H, np.zeros(1, np.int64)
     panels = ceil_div(4 * H, width)
     for p in range(share * panels // shares, (share + 1) * panels // shares):
         column, at = p * width, p * K * width
         count = min(width, 4 * H - column)
-        pack_panel(flat_Wx, column, Wx_rows, 0, D, 1, count, width, weights, at)
-        pack_panel(flat_Wh, column, Wh_rows, 0, H, 1, count, width, weights, at + D * width)
+        pack_panel(Wx, column, Wx_rows, 0, D, 1, count, width, weights, at)
+        pack_panel(Wh, column, Wh_rows, 0, H, 1, count, width, weights, at + D * width)
         pack_panel(b, column, b_rows, 0, 1, 1, count, width, weights, at + (D + H) * width)
 
 
-@kernel
-def _pack_backward(share, shares, Wx, Wh, weights):
-    """A share of packing [Wx; Wh] transposed into panels, 64 rows of a panel at a time."""
-    D, H = Wx.shape[0], Wh.shape[0]
+@separate("n n n n v v v")
+def _pack_backward(share, shares, D, H, Wx, Wh, weights):
+    """A share of packing [Wx; Wh] transposed into panels, 64 rows of a panel at a time; the arrays are flat."""
     width = panel_width(weights)
-    flat_Wx, flat_Wh, rows = Wx.reshape(Wx.size), Wh.reshape(Wh.size), np.arange(4 * H)
+    rows = np.arange(4 * H)
     panels, blocks = ceil_div(D + H, width), ceil_div(4 * H, 64)
     for task in range(share * panels * blocks // shares, (share + 1) * panels * blocks // shares):
         p, k = task // blocks, task % blocks * 64
@@ -116,22 +113,22 @@ def _pack_backward(share, shares, Wx, Wh, weights):
         first, last = p * width, min((p + 1) * width, D + H)
         split = min(max(first, D), last)  # the columns before it are of Wx, the others of Wh
         if first < split:
-            pack_panel(flat_Wx, first * 4 * H, rows, k, k_last, 4 * H, split - first, split - first, weights, at)
+            pack_panel(Wx, first * 4 * H, rows, k, k_last, 4 * H, split - first, split - first, weights, at)
         if split < last:
             end = width - (split - first)
-            pack_panel(flat_Wh, (split - D) * 4 * H, rows, k, k_last, 4 * H, last - split, end, weights, at + split - first)
+            pack_panel(Wh, (split - D) * 4 * H, rows, k, k_last, 4 * H, last - split, end, weights, at + split - first)
 
 
 @shared
 def pack_forward(share, shares, Wx, Wh, b, weights):
     """[Wx; Wh; b] into panels."""
-    _pack_forward(share, shares, Wx, Wh, b, weights)
+    _pack_forward(share, shares, Wx.shape[0], Wh.shape[0], Wx.reshape(Wx.size), Wh.reshape(Wh.size), b, weights)
 
 
 @shared
 def pack_backward(share, shares, Wx, Wh, weights):
     """[Wx; Wh] transposed into panels."""
-    _pack_backward(share, shares, Wx, Wh, weights)
+    _pack_backward(share, shares, Wx.shape[0], Wh.shape[0], Wx.reshape(Wx.size), Wh.reshape(Wh.size), weights)
 
 
 # Packed weights up to this many bytes are packed by every share for itself: quicker than a launch, and than fetching from
@@ -162,7 +159,7 @@ def _forward(
     K = D + H + 1
     weights = packed[share % packed.shape[0]]
     if packed.shape[0] > 1:
-        _pack_forward(0, 1, Wx, Wh, b, weights)
+        _pack_forward(0, 1, D, H, Wx.reshape(Wx.size), Wh.reshape(Wh.size), b, weights)
     mine = ceil_div(N - share, shares)
     input_rows, gate_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
@@ -244,7 +241,7 @@ def _backward(
     D, H = Wx.shape[0], Wh.shape[0]
     weights = packed[share % packed.shape[0]]
     if packed.shape[0] > 1:
-        _pack_backward(0, 1, Wx, Wh, weights)
+        _pack_backward(0, 1, D, H, Wx.reshape(Wx.size), Wh.reshape(Wh.size), weights)
     mine = ceil_div(N - share, shares)
     gate_rows, dinput_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(dinputs, share * dinput_step, shares * dinput_step, dinput_rows)

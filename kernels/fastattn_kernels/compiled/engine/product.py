@@ -54,25 +54,22 @@ def tile_count(rows):
 
 
 @kernel
-def products(
+def _products_in_parts(
     rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
     c_rows, c_first, c_start, addend, ahead, ahead_first,
 ):  # fmt: skip
-    """Make ``groups`` lane groups of ``rows`` rows in tiles side by side; the arguments are `add_tile_products`'s."""
-    if TILES_PER_GROUP == 1:
+    part = panel_width(a) // TILES_PER_GROUP
+    for i in range(TILES_PER_GROUP):
+        column = i * part
+        added = addend + column * a.itemsize if addend > TO_C else addend
         add_tile_products(
-            rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-            c_rows, c_first, c_start, addend, ahead, ahead_first,
+            rows, tiles, 1, a, a_start, a_rows, a_first, a_step, b, b_start + column, b_step, b_tile_step, depth,
+            c_rows, c_first, c_start + column, added, ahead, ahead_first,
         )  # fmt: skip
-    else:
-        part = panel_width(a) // TILES_PER_GROUP
-        for i in range(TILES_PER_GROUP):
-            column = i * part
-            added = addend + column * a.itemsize if addend > TO_C else addend
-            add_tile_products(
-                rows, tiles, 1, a, a_start, a_rows, a_first, a_step, b, b_start + column, b_step, b_tile_step, depth,
-                c_rows, c_first, c_start + column, added, ahead, ahead_first,
-            )  # fmt: skip
+
+
+# `add_tile_products`, where a lane group fits into a tile.
+products = add_tile_products if TILES_PER_GROUP == 1 else _products_in_parts
 
 
 @separate("v n i n n n n n v n")
