@@ -50,6 +50,24 @@ def lstm_from_zeros(kernels, draw, N, T, D, H, V, lengths):
     return [hs, h_last, c_last, dxs, dh0, dc0, *grads]
 
 
+def embedding_lstm(kernels, draw, N, T, D, H, V, lengths):
+    results = []
+    for vocabulary in (V, 1 + V % 3):  # more tokens than steps, or fewer
+        for given in (False, True):
+            W, ids, b = draw(vocabulary, D), draw.ids(vocabulary, N, T), draw(4 * H)
+            Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
+            state, dstate = ((draw(N, H), draw(N, H)) if given else (None, None) for _ in range(2))
+            grads = [draw.unwritten(*w.shape) for w in (W, Wx, Wh, b)]
+            hs, h_last, c_last, cache = kernels.embedding_lstm_forward(W, ids, *state, Wx, Wh, b, lengths)
+            dstate = kernels.embedding_lstm_backward(draw(N, T, H), *dstate, Wx, Wh, cache, *grads)
+            results += [hs, h_last, c_last, *grads]
+            if given:
+                results += dstate
+            else:
+                assert dstate == (None, None)
+    return results
+
+
 def softmax(kernels, draw, N, T, D, H, V, lengths):
     y = kernels.softmax_forward(5 * draw(N, T), lengths)
     return [y, kernels.softmax_backward(draw(N, T), y, lengths)]
@@ -152,6 +170,7 @@ CASES = {
     "embedding": (embedding, ["embedding_forward", "embedding_backward"]),
     "lstm": (lstm, ["lstm_forward", "lstm_backward"]),
     "lstm_from_zeros": (lstm_from_zeros, ["lstm_forward", "lstm_backward"]),
+    "embedding_lstm": (embedding_lstm, ["embedding_lstm_forward", "embedding_lstm_backward"]),
     "softmax": (softmax, ["softmax_forward", "softmax_backward"]),
     "attention_score": (attention_score, ["attention_score_forward", "attention_score_backward"]),
     "weighted_sum": (weighted_sum, ["weighted_sum_forward", "weighted_sum_backward"]),

@@ -21,7 +21,7 @@ from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
 from .engine.jit import cache_folder as cache_folder
 from .engine.jit import set_num_threads as set_num_threads
-from .lstm import lstm_backward, lstm_forward
+from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward, lstm_forward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
 from .search import greedy_search
@@ -41,6 +41,8 @@ __all__ = [
     "dropout",
     "embedding_backward",
     "embedding_forward",
+    "embedding_lstm_backward",
+    "embedding_lstm_forward",
     "greedy_search",
     "lstm_backward",
     "lstm_forward",

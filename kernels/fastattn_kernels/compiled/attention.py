@@ -11,7 +11,7 @@ from .engine.cpu import GROUPS, MAX_ROWS
 from .engine.jit import kernel, separate, shared
 from .engine.padding import all_lengths
 from .engine.product import dots, fill_row_addresses, matmul, panel_width, products, scratch, tile_count
-from .engine.vector import NOTHING_AHEAD, TO_C, TO_ZEROS, clear, copy
+from .engine.vector import NOTHING_AHEAD, TO_ZEROS, clear, copy
 from .softmax import softmax_backward_row, softmax_row
 
 _ROWS_TO_PACK = 32
@@ -117,7 +117,6 @@ def _add_weighted_rows(
     group = width // GROUPS
     tiles = tile_count(rows)
     fill_row_addresses(c, c_start, c_step, c_rows[:rows])
-    addend = TO_C if accumulate else TO_ZEROS
     whole, rest = H // width, H % width // group  # panels, and lane groups after them
     for i in range(tiles):
         first = i * rows // tiles
@@ -125,7 +124,8 @@ def _add_weighted_rows(
             if count > 0 and groups > 0:
                 products(
                     (i + 1) * rows // tiles - first, count, groups, a, a_start, a_rows, first, a_step,
-                    b, b_start + at, b_step, width, depth, c_rows, first, at, addend, NOTHING_AHEAD, 0,
+                    b, b_start + at, b_step, width, depth,
+                    c_rows, first, at, c_rows, first if accumulate else TO_ZEROS, at, NOTHING_AHEAD, 0,
                 )  # fmt: skip
     column = H // group * group
     count = H - column
@@ -151,7 +151,7 @@ def _add_weighted_rows(
                     tile[r * group + j] = c[c_start + (first + r) * c_step + column + j] if old and j < count else 0
             products(
                 row_count, 1, 1, a, a_start + k_first * a_step, a_rows, first, a_step,
-                edge, 0, group, 0, k_count, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, 0,
+                edge, 0, group, 0, k_count, tile_rows, 0, 0, tile_rows, 0, 0, NOTHING_AHEAD, 0,
             )  # fmt: skip
             for r in range(row_count):
                 for j in range(count):

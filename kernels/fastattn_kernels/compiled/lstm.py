@@ -6,35 +6,42 @@ Only real steps are stored. The samples are put in order of falling length, so t
 running; step t owns the rows ``starts[t]`` to ``starts[t + 1]`` of every internal array, R rows in all (the "packed sequence"
 of other libraries). Padding costs neither memory nor time, and cannot be seen in the result.
 
-- ``inputs``: a row is [x_t | h_(t-1) | 1], so that a step is one product with [Wx; Wh; b], and all weight gradients are one
-  product of ``inputs`` transposed with dz. Each step writes its h into the rows of the next.
+- ``x``: the rows that the LSTM is given. From arrays that is a row for each real step. From token ids it is the embedding's
+  whole W, a row for each token: what follows from x alone is then computed V times and not R times.
+- ``inputs``: a row is [x | 1]; kept for the backward, where one product gives dWx and db.
+- ``projected``: x Wx + b, for each row of x. From arrays it is made where the gates are to stand.
+- ``h_prev``: a row is h_(t-1), which the step before it wrote there. Where the first state is zeros, step 0 has no rows in it,
+  and no product with Wh.
 - ``gates``: a row is f | g | i | o, 4H numbers. The backward puts dz in their place.
 - ``cs``: c0 of every sample, then c of every row.
+- ``sums``: the sum of dz over the steps that had the same row of x: what dWx, db and dx are made of.
 
 A share takes every ``shares``-th sample through the whole sequence, and waits for nobody.
 """
 
 from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .embedding import embedding_backward, embedding_forward
 from .engine.buffers import empty
-from .engine.cpu import GROUPS
+from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
 from .engine.jit import kernel, num_shares, separate, shared
+from .engine.padding import zeros_at_padding
 from .engine.product import (
     ceil_div,
     fill_row_addresses,
     matmul,
+    multiply_rows,
     odd_step,
-    pack_panel,
+    pack_matrix,
     panel_numbers,
-    panel_width,
-    products,
+    row_addresses,
     scratch,
-    tile_count,
 )
-from .engine.vector import NOTHING_AHEAD, TO_ZEROS, clear, copy
+from .engine.vector import clear, copy
 
 
 @lru_cache(maxsize=32)
@@ -50,150 +57,14 @@ def _running(lengths, N, T):
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
 
 
-# Packed weights that stay in the second-level cache while all rows pass.
-_BLOCK_BYTES = 384 << 10
-
-
-@separate("n v n i n v n v n i n")
-def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows, ahead):
-    """c = a times packed weights (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
-
-    Row r of a is at a_start + a_rows[r]; row r of c is at c_start numbers beyond the address c_rows[r], and is written up to
-    a whole lane group. ahead: the rows at ahead + a_rows[r] of a will be read next, and are fetched meanwhile, a few of them
-    beside each of the first panels; negative for none.
-    """
-    width = panel_width(a)
-    tiles = tile_count(rows)
-    whole, rest = columns // width, ceil_div(columns % width, width // GROUPS)  # panels, and lane groups after them
-    ahead_address = a.ctypes.data + ahead * a.itemsize if ahead >= 0 else NOTHING_AHEAD
-    # Some panels at a time, which stay in the second-level cache while all of a passes.
-    block = max(1, _BLOCK_BYTES // (depth * width * a.itemsize))
-    for p in range(0, whole + 1, block):
-        for i in range(tiles):
-            first = i * rows // tiles
-            row_count = (i + 1) * rows // tiles - first
-            if p < whole:
-                products(
-                    row_count, min(block, whole - p), GROUPS, a, a_start, a_rows, first, 1,
-                    weights, p * depth * width, width, depth * width, depth,
-                    c_rows, first, c_start + p * width, TO_ZEROS, ahead_address, p,
-                )  # fmt: skip
-            if rest > 0 and p + block > whole:
-                products(
-                    row_count, 1, rest, a, a_start, a_rows, first, 1,
-                    weights, whole * depth * width, width, 0, depth,
-                    c_rows, first, c_start + whole * width, TO_ZEROS, ahead_address, whole,
-                )  # fmt: skip
-
-
-@separate("n n n n v v v v")
-def _pack_forward(share, shares, D, H, Wx, Wh, b, weights):
-    """A share of packing [Wx; Wh; b] into panels; the arrays are flat."""
-    K = D + H + 1
-    width = panel_width(weights)
-    Wx_rows, Wh_rows, b_rows = np.arange(D) * 4 * H, np.arange(H) * 4 * H, np.zeros(1, np.int64)
-    panels = ceil_div(4 * H, width)
-    for p in range(share * panels // shares, (share + 1) * panels // shares):
-        column, at = p * width, p * K * width
-        count = min(width, 4 * H - column)
-        pack_panel(Wx, column, Wx_rows, 0, D, 1, count, width, weights, at)
-        pack_panel(Wh, column, Wh_rows, 0, H, 1, count, width, weights, at + D * width)
-        pack_panel(b, column, b_rows, 0, 1, 1, count, width, weights, at + (D + H) * width)
-
-
-@separate("n n n n v v v")
-def _pack_backward(share, shares, D, H, Wx, Wh, weights):
-    """A share of packing [Wx; Wh] transposed into panels, 64 rows of a panel at a time; the arrays are flat."""
-    width = panel_width(weights)
-    rows = np.arange(4 * H)
-    panels, blocks = ceil_div(D + H, width), ceil_div(4 * H, 64)
-    for task in range(share * panels * blocks // shares, (share + 1) * panels * blocks // shares):
-        p, k = task // blocks, task % blocks * 64
-        k_last, at = min(k + 64, 4 * H), (p * 4 * H + k) * width
-        first, last = p * width, min((p + 1) * width, D + H)
-        split = min(max(first, D), last)  # the columns before it are of Wx, the others of Wh
-        if first < split:
-            pack_panel(Wx, first * 4 * H, rows, k, k_last, 4 * H, split - first, split - first, weights, at)
-        if split < last:
-            end = width - (split - first)
-            pack_panel(Wh, (split - D) * 4 * H, rows, k, k_last, 4 * H, last - split, end, weights, at + split - first)
-
-
-@shared
-def pack_forward(share, shares, Wx, Wh, b, weights):
-    """[Wx; Wh; b] into panels."""
-    _pack_forward(share, shares, Wx.shape[0], Wh.shape[0], Wx.reshape(Wx.size), Wh.reshape(Wh.size), b, weights)
-
-
-@shared
-def pack_backward(share, shares, Wx, Wh, weights):
-    """[Wx; Wh] transposed into panels."""
-    _pack_backward(share, shares, Wx.shape[0], Wh.shape[0], Wx.reshape(Wx.size), Wh.reshape(Wh.size), weights)
-
-
 # Packed weights up to this many bytes are packed by every share for itself: quicker than a launch, and than fetching from
 # another core's cache.
 _OWN_WEIGHTS = 1 << 18
 
 
-def _packed(numbers, dtype):
+def _packed(numbers, dtype, own):
     """Memory for packed weights: (shares, numbers) if every share has its own, (1, numbers) if they are packed beforehand."""
-    return empty((num_shares() if numbers * dtype.itemsize <= _OWN_WEIGHTS else 1, numbers), dtype)
-
-
-@kernel
-def _copy_state(source, start, target, position, H):
-    """Copy the state of a sample; an empty source stands for zeros."""
-    if source.size > 0:
-        copy(source, start, target, position, H)
-    else:
-        clear(target, position, H)
-
-
-@shared
-def _forward(
-    share, shares, T, order, starts, xs, h0, c0, Wx, Wh, b, packed, inputs, input_step, gates, gate_step, cs, hs, h_last, c_last
-):
-    N = order.size
-    D, H = Wx.shape[0], Wh.shape[0]
-    K = D + H + 1
-    weights = packed[share % packed.shape[0]]
-    if packed.shape[0] > 1:
-        _pack_forward(0, 1, D, H, Wx.reshape(Wx.size), Wh.reshape(Wh.size), b, weights)
-    mine = ceil_div(N - share, shares)
-    input_rows, gate_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
-    fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
-    for i in range(mine):
-        r = share + i * shares
-        n = order[r]
-        input_rows[i] = r * input_step
-        _copy_state(c0, n * H, cs, r * H, H)
-        copy(cs, r * H, c_last, n * H, H)
-        _copy_state(h0, n * H, h_last, n * H, H)
-        if r < starts[1]:
-            copy(h_last, n * H, inputs, r * input_step + D, H)
-    for t in range(T):
-        start, after = starts[t], starts[t + 1]
-        running = after - start
-        running_next = starts[t + 2] - after if t + 1 < T else 0
-        rows = ceil_div(running - share, shares) if running > share else 0
-        for i in range(rows):
-            row = start * input_step + input_rows[i]
-            copy(xs, (order[share + i * shares] * T + t) * D, inputs, row, D)
-            inputs[row + K - 1] = 1
-        multiply_rows(rows, inputs, start * input_step, input_rows, K, weights, 4 * H, gates, start * gate_step, gate_rows, -1)
-        for i in range(rows):
-            r = share + i * shares
-            n = order[r]
-            h, c, c_prev = (n * T + t) * H, (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
-            gates_forward(H, gates, (start + r) * gate_step, cs, c_prev, c, hs, h)
-            if r < running_next:
-                copy(hs, h, inputs, (after + r) * input_step + D, H)
-            else:
-                copy(hs, h, h_last, n * H, H)
-                copy(cs, c, c_last, n * H, H)
-        for i in range(rows, mine):
-            clear(hs, (order[share + i * shares] * T + t) * H, H)
+    return empty((num_shares() if own and numbers * dtype.itemsize <= _OWN_WEIGHTS else 1, numbers), dtype)
 
 
 def _flat(array):
@@ -206,49 +77,202 @@ def _nothing(dtype):
 
 
 def _flat_state(state, dtype):
-    """A state or its gradient, flat; empty for None, which stands for zeros."""
+    """A state or its gradient, flat; empty for None, which stands for zeros, or for what nobody wants."""
     return _nothing(dtype) if state is None else state.reshape(state.size)
 
 
-def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
-    N, T, D = xs.shape
-    H = Wh.shape[0]
-    K = D + H + 1
-    dtype = xs.dtype
+@kernel
+def _copy_state(source, start, target, position, H):
+    """Copy the state of a sample; an empty source stands for zeros."""
+    if source.size > 0:
+        copy(source, start, target, position, H)
+    else:
+        clear(target, position, H)
+
+
+@kernel
+def _real_steps(share, shares, order, starts):
+    """The internal rows of a share's samples, and where these steps stand in an array (N, T, ...): n T + t."""
+    T = starts.size - 1
+    rows, positions = np.empty(starts[T], np.int64), np.empty(starts[T], np.int64)
+    count = 0
+    for t in range(T):
+        for r in range(share, starts[t + 1] - starts[t], shares):
+            rows[count], positions[count] = starts[t] + r, order[r] * T + t
+            count += 1
+    return rows[:count], positions[:count]
+
+
+@separate("n n n n i i v v v v n v v")
+def project(share, shares, D, H, x_rows, rows, x, Wx, b, projected, step, panels, tile):
+    """A share of x Wx + b for the rows x_rows of x, which become the rows ``rows`` of ``projected``, all arrays flat."""
+    matmul(
+        share, shares, x_rows.size, 4 * H, D, x, 0, x_rows * D, 1, Wx, 0, np.arange(D) * 4 * H, 1,
+        row_addresses(projected, rows, step), 0, b, panels, tile,
+    )  # fmt: skip
+
+
+@shared
+def _prepare(share, shares, V, order, starts, x, Wx, Wh, b, packed, projected, step, panels, tiles):
+    """Pack Wh, and project all rows of x; V: how many they are, 0 if there is one for each real step."""
+    D, H = Wx.shape[0], Wh.shape[0]
+    pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, packed)
+    rows = positions = np.arange(V)
+    if V == 0:
+        rows, positions = _real_steps(0, 1, order, starts)
+    project(share, shares, D, H, positions, rows, x, Wx.reshape(Wx.size), b, projected, step, panels[share], tiles[share])
+
+
+@shared
+def _forward(
+    share, shares, order, starts, ids, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step, h_prev, h_step,
+    gates, gate_step, cs, hs, h_last, c_last, panels, tiles,
+):  # fmt: skip
+    N, T = order.size, starts.size - 1
+    D, H = Wx.shape[0], Wh.shape[0]
+    V = x.size // D if ids.size > 0 else 0
+    weights, mine_projected = packed[share % packed.shape[0]], projected[share % projected.shape[0]]
+    if packed.shape[0] > 1:  # nothing is prepared
+        pack_matrix(0, 1, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, weights)
+        rows = positions = np.arange(V)
+        if V == 0:
+            rows, positions = _real_steps(share, shares, order, starts)
+        project(
+            0, 1, D, H, positions, rows, x, Wx.reshape(Wx.size), b, mine_projected, gate_step, panels[share], tiles[share]
+        )  # fmt: skip
+    for v in range(share * V // shares, (share + 1) * V // shares):
+        copy(x, v * D, inputs, v * input_step, D)
+        inputs[v * input_step + D] = 1
+    first_row = starts[1] if h0.size == 0 else 0  # the first that has a row of h_prev
+    mine = ceil_div(N - share, shares)
+    h_rows, gate_rows, projected_rows = np.empty(mine, np.int64), np.empty(mine, np.int64), np.empty(mine, np.int64)
+    fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
+    for i in range(mine):
+        r = share + i * shares
+        n = order[r]
+        h_rows[i] = r * h_step
+        _copy_state(c0, n * H, cs, r * H, H)
+        copy(cs, r * H, c_last, n * H, H)
+        _copy_state(h0, n * H, h_last, n * H, H)
+        if first_row == 0 and r < starts[1]:
+            copy(h0, n * H, h_prev, r * h_step, H)
+    for t in range(T):
+        start, after = starts[t], starts[t + 1]
+        running = after - start
+        running_next = starts[t + 2] - after if t + 1 < T else 0
+        rows_now = ceil_div(running - share, shares) if running > share else 0
+        addends, addend_start = gate_rows, start * gate_step
+        if V > 0:
+            addends, addend_start = projected_rows, 0
+            for i in range(rows_now):
+                token = ids[order[share + i * shares] * T + t]
+                projected_rows[i] = mine_projected.ctypes.data + token * gate_step * gates.itemsize
+                if start < first_row:
+                    copy(mine_projected, token * gate_step, gates, (start + share + i * shares) * gate_step, 4 * H)
+        else:
+            for i in range(rows_now):
+                r = share + i * shares
+                copy(x, (order[r] * T + t) * D, inputs, (start + r) * input_step, D)
+                inputs[(start + r) * input_step + D] = 1
+        if start >= first_row:
+            multiply_rows(
+                rows_now, h_prev, (start - first_row) * h_step, h_rows, H, weights, 4 * H,
+                gates, start * gate_step, gate_rows, addends, addend_start, -1,
+            )  # fmt: skip
+        for i in range(rows_now):
+            r = share + i * shares
+            n = order[r]
+            h, c, c_prev = (n * T + t) * H, (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
+            gates_forward(H, gates, (start + r) * gate_step, cs, c_prev, c, hs, h)
+            if r < running_next:
+                copy(hs, h, h_prev, (after - first_row + r) * h_step, H)
+            else:
+                copy(hs, h, h_last, n * H, H)
+                copy(cs, c, c_last, n * H, H)
+        for i in range(rows_now, mine):
+            clear(hs, (order[share + i * shares] * T + t) * H, H)
+
+
+class _Kept(NamedTuple):
+    """What a forward keeps for its backward. V: how many rows x has, 0 if one for each real step."""
+
+    V: int
+    lengths: Any
+    order: Any
+    starts: Any
+    ids: Any  # (N T,), or empty
+    inputs: Any
+    input_step: int
+    h_prev: Any
+    h_step: int
+    gates: Any
+    gate_step: int
+    cs: Any
+    from_zeros: bool
+
+
+def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
+    """Both forwards: from x (N, T, D), or from x (V, D) and the ids (N, T) of its rows."""
+    D, H = Wx.shape[0], Wh.shape[0]
+    dtype = x.dtype
     order, starts = _running(lengths, N, T)
     R = int(starts[-1])
-    input_step, gate_step = odd_step(K, dtype), odd_step(4 * H, dtype)
-    packed = _packed(panel_numbers(K, 4 * H, dtype), dtype)
-    inputs, gates, cs = empty(R * input_step, dtype), empty(R * gate_step, dtype), empty((N + R) * H, dtype)
+    V = 0 if ids is None else len(x)
+    x_count = V or R
+    input_step, h_step, gate_step = odd_step(D + 1, dtype), odd_step(H, dtype), odd_step(4 * H, dtype)
+    # Each share projects all of V; with many shares that would be the greater part of its work.
+    packed = _packed(panel_numbers(H, 4 * H, dtype), dtype, own=V * num_shares() <= R)
+    own = len(packed) > 1
+    inputs, cs = empty(x_count * input_step, dtype), empty((N + R) * H, dtype)
+    h_prev = empty((R if h0 is not None else R - int(starts[1])) * h_step, dtype)
+    gates = empty(R * gate_step, dtype)
+    projected = empty((len(packed), V * gate_step), dtype) if V else gates.reshape(1, gates.size)
     hs, h_last, c_last = empty((N, T, H), dtype), empty((N, H), dtype), empty((N, H), dtype)
-    if len(packed) == 1:
-        pack_forward(Wx, Wh, b, packed[0], work=4 * packed.size)
+    panels, tiles = scratch(dtype)
+    x_flat, ids_flat = _flat(x), _nothing(np.int64) if ids is None else _flat(ids)
+    if not own:
+        _prepare(
+            V, order, starts, x_flat, Wx, Wh, b, packed[0], projected[0], gate_step, panels, tiles,
+            shares=len(tiles), work=4 * packed.size + 8 * x_count * D * H,
+        )  # fmt: skip
     _forward(
-        T, order, starts, _flat(xs), _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed,
-        inputs, input_step, gates, gate_step, cs, _flat(hs), _flat(h_last), _flat(c_last),
-        shares=len(packed) if len(packed) > 1 else None, work=8 * R * K * H,
+        order, starts, ids_flat, x_flat, _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed, projected,
+        inputs, input_step, h_prev, h_step, gates, gate_step, cs, _flat(hs), _flat(h_last), _flat(c_last), panels, tiles,
+        shares=min(len(tiles), len(packed)) if own else len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
-    return hs, h_last, c_last, (N, T, D, order, starts, inputs, input_step, gates, gate_step, cs)
+    kept = _Kept(
+        V, lengths, order, starts, ids_flat, inputs, input_step, h_prev, h_step, gates, gate_step, cs, h0 is None and c0 is None
+    )
+    return hs, h_last, c_last, kept
+
+
+def lstm_forward(xs, h0, c0, Wx, Wh, b, lengths):
+    N, T, _ = xs.shape
+    return _sequence_forward(xs, None, N, T, h0, c0, Wx, Wh, b, lengths)
+
+
+@shared
+def _pack_transposed(share, shares, W, panels):
+    K, V = W.shape
+    pack_matrix(share, shares, V, K, W.reshape(W.size), 1, V, panels)
 
 
 @shared
 def _backward(
-    share, shares, T, order, starts, dhs, dh_last, dc_last, Wx, Wh, packed, gates, gate_step, cs, dinputs, dinput_step, dc,
-    dxs, dh0, dc0,
-):  # fmt: skip
-    """The gates of every row become its dz, in their place."""
-    N = order.size
-    D, H = Wx.shape[0], Wh.shape[0]
+    share, shares, order, starts, dhs, dh_last, dc_last, Wh, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
+):
+    """The gates of every row become its dz, in their place. dh0, dc0: empty if nobody wants them."""
+    N, T, H = order.size, starts.size - 1, Wh.shape[0]
     weights = packed[share % packed.shape[0]]
     if packed.shape[0] > 1:
-        _pack_backward(0, 1, D, H, Wx.reshape(Wx.size), Wh.reshape(Wh.size), weights)
+        pack_matrix(0, 1, 4 * H, H, Wh.reshape(Wh.size), 1, 4 * H, weights)
     mine = ceil_div(N - share, shares)
-    gate_rows, dinput_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
-    fill_row_addresses(dinputs, share * dinput_step, shares * dinput_step, dinput_rows)
+    gate_rows, dh_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
+    fill_row_addresses(dh, share * dh_step, shares * dh_step, dh_rows)
     for i in range(mine):
         r = share + i * shares
         gate_rows[i] = r * gate_step
-        _copy_state(dh_last, order[r] * H, dinputs, r * dinput_step + D, H)
+        _copy_state(dh_last, order[r] * H, dh, r * dh_step, H)
         _copy_state(dc_last, order[r] * H, dc, r * H, H)
     for t in range(T - 1, -1, -1):
         start = starts[t]
@@ -259,58 +283,120 @@ def _backward(
             r = share + i * shares
             c, c_prev = (N + start + r) * H, ((N + start_prev if t > 0 else 0) + r) * H
             gates_backward(
-                H, dhs, (order[r] * T + t) * H, dinputs, r * dinput_step + D, dc, r * H,
-                gates, (start + r) * gate_step, cs, c, c_prev,
+                H, dhs, (order[r] * T + t) * H, dh, r * dh_step, dc, r * H, gates, (start + r) * gate_step, cs, c, c_prev
+            )
+        if t > 0 or dh0.size > 0:
+            multiply_rows(
+                rows, gates, start * gate_step, gate_rows, 4 * H, weights, H, dh, 0, dh_rows,
+                gate_rows[:0], 0, start_prev * gate_step if t > 0 else -1,
             )  # fmt: skip
-        multiply_rows(
-            rows, gates, start * gate_step, gate_rows, 4 * H, weights, D + H, dinputs, 0, dinput_rows,
-            start_prev * gate_step if t > 0 else -1,
-        )  # fmt: skip
-        for i in range(rows):
+    if dh0.size > 0:
+        for i in range(mine):
             r = share + i * shares
-            copy(dinputs, r * dinput_step, dxs, (order[r] * T + t) * D, D)
-        for i in range(rows, mine):
-            clear(dxs, (order[share + i * shares] * T + t) * D, D)
-    for i in range(mine):
-        r = share + i * shares
-        copy(dinputs, r * dinput_step + D, dh0, order[r] * H, H)
-        copy(dc, r * H, dc0, order[r] * H, H)
+            copy(dh, r * dh_step, dh0, order[r] * H, H)
+            copy(dc, r * H, dc0, order[r] * H, H)
 
 
 @shared
-def _weight_gradients(share, shares, R, inputs, input_step, dz, dz_step, dWx, dWh, db, panels, tiles):
-    """[dWx; dWh; db] = inputs^T dz, over R rows."""
+def _sum_by_token(share, shares, V, order, starts, ids, dz, step, H, sums):
+    """sums[v] = the sum of dz over the steps that had token v. A share has some columns, in whole cache lines."""
+    T = starts.size - 1
+    line = GROUP_BYTES // dz.itemsize
+    lines = ceil_div(4 * H, line)
+    first, last = share * lines // shares * line, min((share + 1) * lines // shares * line, 4 * H)
+    for v in range(V):
+        clear(sums, v * step + first, last - first)
+    for t in range(T):
+        for row in range(starts[t], starts[t + 1]):
+            token = ids[order[row - starts[t]] * T + t]
+            total, added = sums[token * step + first : token * step + last], dz[row * step + first : row * step + last]
+            for j in range(total.size):
+                total[j] += added[j]
+
+
+@shared
+def _gradients(
+    share, shares, V, order, starts, h_prev, h_step, dz, step, inputs, input_step, sums, Wx, dWx, dWh, db, dx, panels, tiles
+):
+    """dWh = h_prev^T dz over the rows that have an h_prev; [dWx; db] = inputs^T sums; dx = sums Wx^T."""
     D, H = dWx.shape[0], dWh.shape[0]
-    K = D + H + 1
-    dW_rows = np.empty(K, np.int64)
-    fill_row_addresses(dWx.reshape(dWx.size), 0, 4 * H, dW_rows[:D])
-    fill_row_addresses(dWh.reshape(dWh.size), 0, 4 * H, dW_rows[D : D + H])
-    fill_row_addresses(db, 0, 0, dW_rows[D + H :])
+    R = starts[starts.size - 1]
+    panel, tile = panels[share], tiles[share]
+    none = tile[:0]
+    rows = positions = np.arange(V)
+    if V == 0:
+        rows, positions = _real_steps(0, 1, order, starts)
+    first_row = R - h_prev.size // h_step
     matmul(
-        share, shares, K, 4 * H, R, inputs, 0, np.arange(K), input_step, dz, 0, np.arange(R) * dz_step, 1,
-        dW_rows, 0, tiles[share][:0], panels[share], tiles[share],
+        share, shares, H, 4 * H, R - first_row, h_prev, 0, np.arange(H), h_step,
+        dz, first_row * step, np.arange(R - first_row) * step, 1,
+        row_addresses(dWh.reshape(dWh.size), np.arange(H), 4 * H), 0, none, panel, tile,
     )  # fmt: skip
+    dW_rows = np.empty(D + 1, np.int64)
+    fill_row_addresses(dWx.reshape(dWx.size), 0, 4 * H, dW_rows[:D])
+    fill_row_addresses(db, 0, 0, dW_rows[D:])
+    matmul(
+        share, shares, D + 1, 4 * H, rows.size, inputs, 0, np.arange(D + 1), input_step, sums, 0, rows * step, 1,
+        dW_rows, 0, none, panel, tile,
+    )  # fmt: skip
+    matmul(
+        share, shares, rows.size, D, 4 * H, sums, 0, rows * step, 1, Wx.reshape(Wx.size), 0, np.arange(4 * H), 4 * H,
+        row_addresses(dx, positions, D), 0, none, panel, tile,
+    )  # fmt: skip
+
+
+def _sequence_backward(dhs, dh_last, dc_last, Wx, Wh, kept, dx, dWx, dWh, db, state_gradient):
+    """Both backwards; dx, which is written, has the shape of the forward's x. Returns dh0, dc0; None twice if not wanted."""
+    (N, _, H), D, V = dhs.shape, len(Wx), kept.V
+    order, starts, gates, gate_step = kept.order, kept.starts, kept.gates, kept.gate_step
+    dtype = dhs.dtype
+    R = int(starts[-1])
+    packed = _packed(panel_numbers(4 * H, H, dtype), dtype, own=True)
+    dh_step = odd_step(H, dtype)
+    dh, dc = empty(N * dh_step, dtype), empty(N * H, dtype)
+    dh0, dc0 = (empty((N, H), dtype), empty((N, H), dtype)) if state_gradient else (None, None)
+    if len(packed) == 1:
+        _pack_transposed(Wh, packed[0], work=4 * packed.size)
+    _backward(
+        order, starts, _flat(dhs), _flat_state(dh_last, dtype), _flat_state(dc_last, dtype), Wh, packed,
+        gates, gate_step, kept.cs, dh, dh_step, dc, _flat_state(dh0, dtype), _flat_state(dc0, dtype),
+        shares=len(packed) if len(packed) > 1 else None, work=8 * R * H * H,
+    )  # fmt: skip
+    sums = gates
+    if V:
+        sums = empty(V * gate_step, dtype)
+        _sum_by_token(V, order, starts, kept.ids, gates, gate_step, H, sums, work=4 * R * H)
+    panels, tiles = scratch(dtype)
+    _gradients(
+        V, order, starts, kept.h_prev, kept.h_step, gates, gate_step, kept.inputs, kept.input_step, sums,
+        Wx, dWx, dWh, db, _flat(dx), panels, tiles, shares=len(tiles), work=8 * R * (D + H) * H,
+    )  # fmt: skip
+    return dh0, dc0
 
 
 def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
-    N, T, D, order, starts, inputs, input_step, gates, gate_step, cs = cache
-    H = Wh.shape[0]
-    dtype = dhs.dtype
-    R = int(starts[-1])
-    packed = _packed(panel_numbers(4 * H, D + H, dtype), dtype)
-    dinput_step = odd_step(D + H, dtype)
-    dinputs, dc = empty(N * dinput_step, dtype), empty(N * H, dtype)
-    dxs, dh0, dc0 = empty((N, T, D), dtype), empty((N, H), dtype), empty((N, H), dtype)
-    if len(packed) == 1:
-        pack_backward(Wx, Wh, packed[0], work=4 * packed.size)
-    _backward(
-        T, order, starts, _flat(dhs), _flat_state(dh_last, dtype), _flat_state(dc_last, dtype), Wx, Wh, packed,
-        gates, gate_step, cs, dinputs, dinput_step, dc, _flat(dxs), _flat(dh0), _flat(dc0),
-        shares=len(packed) if len(packed) > 1 else None, work=8 * R * (D + H) * H,
-    )  # fmt: skip
-    panels, tiles = scratch(dtype)
-    _weight_gradients(
-        R, inputs, input_step, gates, gate_step, dWx, dWh, db, panels, tiles,
-        shares=len(tiles), work=8 * R * (D + H) * H,
-    )  # fmt: skip
+    N, T, _ = dhs.shape
+    dxs = zeros_at_padding(empty((N, T, len(Wx)), dhs.dtype), cache.lengths)
+    dh0, dc0 = _sequence_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dxs, dWx, dWh, db, True)
     return dxs, dh0, dc0
+
+
+def embedding_lstm_forward(W, ids, h0, c0, Wx, Wh, b, lengths):
+    N, T = ids.shape
+    steps = N * T if lengths is None else int(lengths.sum())
+    if 2 * len(W) <= steps:
+        hs, h_last, c_last, kept = _sequence_forward(W, ids, N, T, h0, c0, Wx, Wh, b, lengths)
+    else:
+        xs = embedding_forward(W, ids, lengths)
+        hs, h_last, c_last, kept = _sequence_forward(xs, None, N, T, h0, c0, Wx, Wh, b, lengths)
+    return hs, h_last, c_last, (kept, ids)
+
+
+def embedding_lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dW, dWx, dWh, db):
+    kept, ids = cache
+    N, T, _ = dhs.shape
+    dx = dW if kept.V else empty((N, T, len(Wx)), dhs.dtype)
+    dh0, dc0 = _sequence_backward(dhs, dh_last, dc_last, Wx, Wh, kept, dx, dWx, dWh, db, not kept.from_zeros)
+    if not kept.V:
+        embedding_backward(dx, ids, dW, kept.lengths)
+    return dh0, dc0

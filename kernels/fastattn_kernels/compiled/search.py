@@ -1,6 +1,6 @@
 """Greedy search in one launch; what it computes stands in ``reference/search.py``.
 
-The weights are packed once. A share then takes its samples through all steps, and leaves out those that have ended.
+The weights are packed once, and the input projection of every token is made once where they are few. A share then takes its samples through all steps, and leaves out those that have ended.
 """
 
 import numpy as np
@@ -9,24 +9,41 @@ from .engine.buffers import empty, zeros
 from .engine.gates import gates_forward
 from .engine.jit import kernel, shared
 from .engine.padding import all_lengths
-from .engine.product import ceil_div, dots, fill_row_addresses, odd_step, pack_panel, panel_numbers, panel_width, scratch
-from .engine.vector import copy
-from .lstm import multiply_rows, pack_forward
+from .engine.product import (
+    ceil_div,
+    dots,
+    fill_row_addresses,
+    multiply_rows,
+    odd_step,
+    pack_matrix,
+    panel_numbers,
+    row_addresses,
+    scratch,
+)
+from .engine.vector import clear, copy
+from .lstm import project
 from .softmax import softmax_row
 
 
 @shared
-def _pack_output(share, shares, W, b, weights):
-    """[W; b] into panels."""
-    K, V = W.shape
-    width = panel_width(weights)
-    flat, rows, b_rows = W.reshape(W.size), np.arange(K) * V, np.zeros(1, np.int64)
-    panels = ceil_div(V, width)
-    for p in range(share * panels // shares, (share + 1) * panels // shares):
-        column, at = p * width, p * (K + 1) * width
-        count = min(width, V - column)
-        pack_panel(flat, column, rows, 0, K, 1, count, width, weights, at)
-        pack_panel(b, column, b_rows, 0, 1, 1, count, width, weights, at + K * width)
+def _prepare(
+    share, shares, W, Wx, Wh, b, W_out, b_out, x_weights, biases, projected, gate_step, h_weights, output_weights,
+    output_biases, panels, tiles,
+):  # fmt: skip
+    """Pack the weights; pad the biases with zeros to a whole lane group; project the vectors of all tokens, if it is to be."""
+    (V, D), H = W.shape, Wh.shape[0]
+    flat_Wx = Wx.reshape(Wx.size)
+    if projected.size > 0:
+        tokens = np.arange(V)
+        project(share, shares, D, H, tokens, tokens, W.reshape(W.size), flat_Wx, b, projected, gate_step, panels[share], tiles[share])
+    else:
+        pack_matrix(share, shares, D, 4 * H, flat_Wx, 4 * H, 1, x_weights)
+    pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, h_weights)
+    pack_matrix(share, shares, 2 * H, V, W_out.reshape(W_out.size), V, 1, output_weights)
+    if share == 0:
+        for bias, padded in ((b, biases), (b_out, output_biases)):
+            copy(bias, 0, padded, 0, bias.size)
+            clear(padded, bias.size, padded.size - bias.size)
 
 
 @kernel
@@ -52,46 +69,50 @@ def _first_highest(scores):
 
 @shared
 def _search(
-    share, shares, hs_enc, lengths, h0, W, lstm_weights, output_weights, V, start_id, end_id, inputs, input_step,
-    gates, gate_step, cs, outputs, output_step, scores, score_step, ids, attention, tiles,
+    share, shares, hs_enc, lengths, h0, W, x_weights, biases, projected, h_weights, output_weights, output_biases,
+    start_id, end_id, gates, gate_step, cs, outputs, output_step, scores, score_step, ids, attention, tiles,
 ):  # fmt: skip
     N, T1, H = hs_enc.shape
-    D, sample_size = W.shape[1], ids.shape[1]
+    (V, D), sample_size = W.shape, ids.shape[1]
     mine = ceil_div(N - share, shares)
     samples = share + np.arange(mine) * shares  # the samples that are still running
     tokens = np.full(mine, start_id)
-    enc, weights = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size)
-    input_rows, output_rows = samples * input_step, samples * output_step
+    enc, weights, vectors = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size), W.reshape(W.size)
+    output_rows = samples * output_step  # context and state
     gate_rows, score_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
     fill_row_addresses(scores, share * score_step, shares * score_step, score_rows)
+    bias_rows, output_bias_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
+    fill_row_addresses(biases, 0, 0, bias_rows)
+    fill_row_addresses(output_biases, 0, 0, output_bias_rows)
     for n in samples:
-        inputs[n * input_step + D : n * input_step + D + H] = h0[n]
-        inputs[n * input_step + D + H] = 1
-        outputs[n * output_step + 2 * H] = 1
+        outputs[n * output_step + H : n * output_step + 2 * H] = h0[n]
     running = mine
     for step in range(sample_size):
-        for i in range(running):
-            copy(W[tokens[i]], 0, inputs, input_rows[i], D)
-        multiply_rows(running, inputs, 0, input_rows, D + H + 1, lstm_weights, 4 * H, gates, 0, gate_rows, -1)
+        addends = gate_rows
+        if projected.size > 0:
+            addends = row_addresses(projected, tokens[:running], gate_step)
+        else:
+            multiply_rows(
+                running, vectors, 0, tokens[:running] * D, D, x_weights, 4 * H, gates, 0, gate_rows, bias_rows, 0, -1
+            )  # fmt: skip
+        multiply_rows(running, outputs, H, output_rows, H, h_weights, 4 * H, gates, 0, gate_rows, addends, 0, -1)
         for i in range(running):
             n = samples[i]
             out = outputs[n * output_step : n * output_step + 2 * H]
             gates_forward(H, gates, n * gate_step, cs, n * H, n * H, outputs, n * output_step + H)
-            copy(out, H, inputs, input_rows[i] + D, H)
             at = (n * sample_size + step) * T1
             dots(1, lengths[n], H, out, H, H, enc, n * T1 * H, H, weights, at, T1, tiles[share])
             softmax_row(weights, at, lengths[n])
             _context(hs_enc[n], lengths[n], weights[at : at + lengths[n]], out[:H])
-        multiply_rows(running, outputs, 0, output_rows, 2 * H + 1, output_weights, V, scores, 0, score_rows, -1)
+        multiply_rows(running, outputs, 0, output_rows, 2 * H, output_weights, V, scores, 0, score_rows, output_bias_rows, 0, -1)
         left = 0
         for i in range(running):
             n = samples[i]
             token = _first_highest(scores[n * score_step : n * score_step + V])
             ids[n, step] = token
             if token != end_id:
-                samples[left], tokens[left] = n, token
-                input_rows[left], output_rows[left] = input_rows[i], output_rows[i]
+                samples[left], tokens[left], output_rows[left] = n, token, output_rows[i]
                 gate_rows[left], score_rows[left] = gate_rows[i], score_rows[i]
                 left += 1
         running = left
@@ -103,19 +124,23 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     N, T1, H = hs_enc.shape
     V, D = W.shape
     dtype = hs_enc.dtype
-    input_step, gate_step, output_step = odd_step(D + H + 1, dtype), odd_step(4 * H, dtype), odd_step(2 * H + 1, dtype)
-    score_step = odd_step(V, dtype)
-    lstm_weights = empty(panel_numbers(D + H + 1, 4 * H, dtype), dtype)
-    output_weights = empty(panel_numbers(2 * H + 1, V, dtype), dtype)
-    pack_forward(Wx, Wh, b, lstm_weights, work=4 * lstm_weights.size)
-    _pack_output(W_out, b_out, output_weights, work=4 * output_weights.size)
+    gate_step, output_step, score_step = odd_step(4 * H, dtype), odd_step(2 * H, dtype), odd_step(V, dtype)
+    is_projected = 2 * V <= N * sample_size
+    projected = empty(V * gate_step if is_projected else 0, dtype)
+    x_weights = empty(0 if is_projected else panel_numbers(D, 4 * H, dtype), dtype)
+    h_weights, output_weights = empty(panel_numbers(H, 4 * H, dtype), dtype), empty(panel_numbers(2 * H, V, dtype), dtype)
+    biases, output_biases = empty(gate_step, dtype), empty(score_step, dtype)
+    panels, tiles = scratch(dtype)
+    _prepare(
+        W, Wx, Wh, b, W_out, b_out, x_weights, biases, projected, gate_step, h_weights, output_weights, output_biases,
+        panels, tiles, shares=len(tiles), work=4 * (h_weights.size + output_weights.size),
+    )  # fmt: skip
     ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
-    _, tiles = scratch(dtype)
     attention = zeros((N, sample_size, T1), dtype)
     _search(
-        hs_enc, all_lengths(lengths_enc, N, T1), h0, W, lstm_weights, output_weights, V, start_id,
-        -1 if end_id is None else end_id, empty(N * input_step, dtype), input_step, empty(N * gate_step, dtype), gate_step,
-        zeros(N * H, dtype), empty(N * output_step, dtype), output_step, empty(N * score_step, dtype), score_step,
-        ids, attention, tiles, shares=len(tiles), work=2 * N * sample_size * ((D + H) * 4 * H + 2 * H * V) if N > 1 else 0,
+        hs_enc, all_lengths(lengths_enc, N, T1), h0, W, x_weights, biases, projected, h_weights, output_weights, output_biases,
+        start_id, -1 if end_id is None else end_id, empty(N * gate_step, dtype), gate_step, zeros(N * H, dtype),
+        empty(N * output_step, dtype), output_step, empty(N * score_step, dtype), score_step, ids, attention, tiles,
+        shares=len(tiles), work=2 * N * sample_size * ((D + H) * 4 * H + 2 * H * V) if N > 1 else 0,
     )  # fmt: skip
     return ids, attention

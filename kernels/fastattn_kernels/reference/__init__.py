@@ -19,7 +19,7 @@ from .cross_entropy import (
 )
 from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
-from .lstm import lstm_backward, lstm_forward
+from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward, lstm_forward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
 from .search import greedy_search
@@ -39,6 +39,8 @@ __all__ = [
     "dropout",
     "embedding_backward",
     "embedding_forward",
+    "embedding_lstm_backward",
+    "embedding_lstm_forward",
     "greedy_search",
     "lstm_backward",
     "lstm_forward",

@@ -15,6 +15,7 @@ A sample keeps its state (h, c) through padding; the output there is zero.
 
 import numpy as np
 
+from .embedding import embedding_backward, embedding_forward
 from .padding import real_positions, without_padding
 
 
@@ -85,3 +86,20 @@ def lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db):
         dh = np.where(real[:, t], dz @ Wh.T, dh)
         dc = np.where(real[:, t], dc_t * f, dc)
     return dxs, dh, dc
+
+
+def embedding_lstm_forward(W, ids, h0, c0, Wx, Wh, b, lengths):
+    """:func:`lstm_forward` of the embedded ids (N, T): of the rows W[ids] of W (V, D)."""
+    hs, h_last, c_last, cache = lstm_forward(embedding_forward(W, ids, lengths), h0, c0, Wx, Wh, b, lengths)
+    return hs, h_last, c_last, (cache, ids, lengths, h0 is None and c0 is None)
+
+
+def embedding_lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dW, dWx, dWh, db):
+    """Undoes :func:`embedding_lstm_forward`. Overwrites dW, dWx, dWh, db.
+
+    Returns dh0, dc0 (N, H); None for both if the forward started from zeros without being given any.
+    """
+    cache, ids, lengths, from_zeros = cache
+    dxs, dh0, dc0 = lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db)
+    embedding_backward(dxs, ids, dW, lengths)
+    return (None, None) if from_zeros else (dh0, dc0)

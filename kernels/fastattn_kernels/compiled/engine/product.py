@@ -18,7 +18,6 @@ from .vector import (
     DOT_ROWS,
     NOTHING_AHEAD,
     TILES_PER_GROUP,
-    TO_C,
     TO_ZEROS,
     add_tile_dots,
     add_tile_products,
@@ -56,15 +55,14 @@ def tile_count(rows):
 @kernel
 def _products_in_parts(
     rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-    c_rows, c_first, c_start, addend, ahead, ahead_first,
+    c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
 ):  # fmt: skip
     part = panel_width(a) // TILES_PER_GROUP
     for i in range(TILES_PER_GROUP):
         column = i * part
-        added = addend + column * a.itemsize if addend > TO_C else addend
         add_tile_products(
             rows, tiles, 1, a, a_start, a_rows, a_first, a_step, b, b_start + column, b_step, b_tile_step, depth,
-            c_rows, c_first, c_start + column, added, ahead, ahead_first,
+            c_rows, c_first, c_start + column, addends, addend_first, addend_start + column, ahead, ahead_first,
         )  # fmt: skip
 
 
@@ -110,6 +108,57 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel,
                 target[k * width + j] = 0
 
 
+@separate("n n n n v n n v")
+def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
+    """A share of packing a whole matrix, whose number j of row k is b[k row_step + j column_step]: 64 rows of a panel at a time."""
+    width = panel_width(panels)
+    b_rows = np.arange(rows) * row_step
+    panel_count, blocks = ceil_div(columns, width), ceil_div(rows, 64)
+    for task in range(share * panel_count * blocks // shares, (share + 1) * panel_count * blocks // shares):
+        p, k = task // blocks, task % blocks * 64
+        count, at = min(width, columns - p * width), (p * rows + k) * width
+        pack_panel(b, p * width * column_step, b_rows, k, min(k + 64, rows), column_step, count, width, panels, at)
+
+
+# Packed weights that stay in the second-level cache while all rows pass.
+_BLOCK_BYTES = 384 << 10
+
+
+@separate("n v n i n v n v n i i n n")
+def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows, addends, addend_start, ahead):
+    """c = a times a packed matrix (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
+
+    Row r of a is at a_start + a_rows[r]; row r of c is at c_start numbers beyond the address c_rows[r], and is written up to
+    a whole lane group. To it is added what stands addend_start numbers beyond the address addends[r], which is read as far;
+    nothing if addends is empty. ahead: the rows at ahead + a_rows[r] of a will be read next, and are fetched meanwhile, a few
+    of them beside each of the first panels; negative for none.
+    """
+    width = panel_width(a)
+    tiles = tile_count(rows)
+    whole, rest = columns // width, ceil_div(columns % width, width // GROUPS)  # panels, and lane groups after them
+    ahead_address = a.ctypes.data + ahead * a.itemsize if ahead >= 0 else NOTHING_AHEAD
+    addend_rows = addends if addends.size > 0 else c_rows
+    # Some panels at a time, which stay in the second-level cache while all of a passes.
+    block = max(1, _BLOCK_BYTES // (depth * width * a.itemsize))
+    for p in range(0, whole + 1, block):
+        for i in range(tiles):
+            first = i * rows // tiles
+            row_count = (i + 1) * rows // tiles - first
+            addend_first = first if addends.size > 0 else TO_ZEROS
+            if p < whole:
+                products(
+                    row_count, min(block, whole - p), GROUPS, a, a_start, a_rows, first, 1,
+                    weights, p * depth * width, width, depth * width, depth,
+                    c_rows, first, c_start + p * width, addend_rows, addend_first, addend_start + p * width, ahead_address, p,
+                )  # fmt: skip
+            if rest > 0 and p + block > whole:
+                products(
+                    row_count, 1, rest, a, a_start, a_rows, first, 1,
+                    weights, whole * depth * width, width, 0, depth, c_rows, first, c_start + whole * width,
+                    addend_rows, addend_first, addend_start + whole * width, ahead_address, whole,
+                )  # fmt: skip
+
+
 @kernel
 def fill_row_addresses(array, start, step, rows):
     """rows[r] = the address of the number start + r step of a flat array."""
@@ -141,9 +190,9 @@ def _edge_tile(
     depth,
     c_rows,
     c_start,
+    to_c,
     bias,
     column,
-    addend,
     tile,
     tile_rows,
 ):
@@ -153,10 +202,10 @@ def _edge_tile(
         c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
         row = tile[r * width : r * width + columns]
         for j in range(columns):
-            row[j] = c[j] if addend == TO_C else (bias[column + j] if addend > TO_C else 0)
+            row[j] = c[j] if to_c else (bias[column + j] if bias.size > 0 else 0)
     products(
         rows, 1, ceil_div(columns, width // GROUPS), a, a_start, a_rows, a_first, a_step,
-        panels, at, width, 0, depth, tile_rows, 0, 0, TO_C, NOTHING_AHEAD, 0,
+        panels, at, width, 0, depth, tile_rows, 0, 0, tile_rows, 0, 0, NOTHING_AHEAD, 0,
     )  # fmt: skip
     for r in range(rows):
         c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
@@ -205,9 +254,10 @@ def matmul(
     first_task, last_task = share * tasks // shares, (share + 1) * tasks // shares
     if first_task == last_task:
         return
-    # The tile stands in for c where the last columns of c are no whole group; after its rows comes the bias of that panel.
-    tile_rows = np.empty(MAX_ROWS, np.int64)
+    # The tile stands in for c where the last columns of c are no whole group.
+    tile_rows, bias_rows = np.empty(MAX_ROWS, np.int64), np.empty(MAX_ROWS, np.int64)
     fill_row_addresses(tile, 0, width, tile_rows)
+    fill_row_addresses(bias, 0, 0, bias_rows)
     last_panel = (last_task - 1) // tiles + 1
     for p_first in range(first_task // tiles, last_panel, panel_block):
         p_last = min(p_first + panel_block, last_panel)
@@ -229,19 +279,19 @@ def matmul(
                     column, at = p * width, (p - p_first) * depth_block * width
                     count = min(width, columns - column)
                     side_by_side = max(1, min(p_end, columns // width) - p)
-                    addend = TO_C
+                    addends, addend_first, addend_start = c_rows, row, c_start + column
                     if k_first == 0:
-                        addend = bias.ctypes.data + column * a.itemsize if bias.size > 0 else TO_ZEROS
+                        addends, addend_first, addend_start = bias_rows, 0 if bias.size > 0 else TO_ZEROS, column
                     if count % group == 0:
                         products(
                             row_count, side_by_side, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
-                            panels, at, width, depth_block * width, k_count, c_rows, row, c_start + column, addend,
-                            NOTHING_AHEAD, 0,
+                            panels, at, width, depth_block * width, k_count, c_rows, row, c_start + column,
+                            addends, addend_first, addend_start, NOTHING_AHEAD, 0,
                         )  # fmt: skip
                     else:
                         _edge_tile(
                             row_count, count, a, a_start + k_first * a_step, a_rows, row, a_step, panels, at, k_count,
-                            c_rows, c_start + column, bias, column, addend, tile, tile_rows,
+                            c_rows, c_start + column, k_first > 0, bias, column, tile, tile_rows,
                         )  # fmt: skip
                     p += side_by_side
 

@@ -33,8 +33,7 @@ _TILE_BYTES = TILE.vectors * TILE.vector_bytes
 TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)  # a lane group takes several tiles where the registers do not hold it
 # Rounds of k that the inner loop does at once: a small tile would spend as long on counting as on multiplying.
 _UNROLL = 1 if TILE.rows * TILE.vectors > 12 else 4
-# What the sums of a tile are added to, instead of the numbers at an address.
-TO_ZEROS, TO_C = 0, 1
+TO_ZEROS = -1  # instead of the first of the addresses of what the sums of a tile are added to
 NOTHING_AHEAD = 0  # the tile looks ahead to no address
 # add_tile_dots does up to so many dot products squared at once, which need as many registers and some more.
 DOT_ROWS = 4 if TILE.rows * TILE.vectors > 12 else 3
@@ -116,35 +115,41 @@ def _sum_loop(builder, depth, vector, count, add_to, unroll=1, look_ahead=lambda
 @intrinsic
 def _emit_tile_products(
     typingctx, rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-    c_rows, c_first, c_start, addend, ahead, ahead_first,
+    c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
 ):  # fmt: skip
     """The body of :func:`add_tile_products`: a loop for each shape that a tile can have."""
     n = types.intp
-    signature = types.void(n, n, n, a, n, a_rows, n, n, b, n, n, n, n, c_rows, n, n, n, n, n)
+    signature = types.void(n, n, n, a, n, a_rows, n, n, b, n, n, n, n, c_rows, n, n, addends, n, n, n, n)
 
     def emit(context, builder, signature, arguments):
         rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth = arguments[:13]
-        c_rows, c_first, c_start, addend, ahead, ahead_first = arguments[13:]
+        c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first = arguments[13:]
         number, itemsize = number_type(signature.args[3].dtype), signature.args[3].dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
         panel = _i64(GROUPS * GROUP_BYTES // itemsize)
         vector = ir.VectorType(number, lanes)
         fma = fused_multiply_add(builder, vector, number, lanes)
-        a, a_rows, b, c_rows = (
-            builder.gep(data(context, builder, signature.args[i], array), [start])
-            for i, array, start in ((3, a, a_start), (5, a_rows, a_first), (8, b, b_start), (13, c_rows, c_first))
+        to_zeros = builder.icmp_signed("==", addend_first, _i64(TO_ZEROS))
+        addend_first = builder.select(to_zeros, _i64(0), addend_first)
+        places = (3, a, a_start), (5, a_rows, a_first), (8, b, b_start), (13, c_rows, c_first), (16, addends, addend_first)
+        a, a_rows, b, c_rows, addends = (
+            builder.gep(data(context, builder, signature.args[i], array), [start]) for i, array, start in places
         )
         zeros = ir.Constant(ir.ArrayType(number, GROUPS * GROUP_BYTES // itemsize), None)
         zeros = builder.gep(cgutils.global_constant(builder, "fastattn_zeros", zeros), [_i64(0), _i64(0)])
-        to_zeros, to_c = (builder.icmp_signed("==", addend, _i64(mode)) for mode in (TO_ZEROS, TO_C))
-        addend_row = builder.select(to_zeros, zeros, builder.inttoptr(addend, number.as_pointer()))
         addend_step = builder.select(to_zeros, _i64(0), panel)
         is_ahead = builder.icmp_signed("!=", ahead, _i64(NOTHING_AHEAD))
         ahead = builder.inttoptr(ahead, number.as_pointer())
 
         def emit_tiles(row_count, vectors, along_rows):
-            addresses = [builder.load(builder.gep(c_rows, [_i64(r)])) for r in range(row_count)]
-            first_rows_of_c = [builder.gep(builder.inttoptr(address, number.as_pointer()), [c_start]) for address in addresses]
+            first_rows_of_c, first_addends = (
+                [
+                    builder.gep(builder.inttoptr(builder.load(builder.gep(rows, [_i64(r)])), number.as_pointer()), [start])
+                    for r in range(row_count)
+                ]
+                for rows, start in ((c_rows, c_start), (addends, addend_start))
+            )
+            first_addends = [builder.select(to_zeros, zeros, row) for row in first_addends]
             rows_of_a = [builder.gep(a, [builder.load(builder.gep(a_rows, [_i64(r)]))]) for r in range(row_count)]
             registers = [(r, v) for r in range(row_count) for v in range(vectors)]
             with cgutils.for_range(builder, tiles, intp=_i64) as loop:
@@ -180,9 +185,9 @@ def _emit_tile_products(
                     return [builder.call(fma, [a_vectors[r], b_vectors[v], s]) for (r, v), s in zip(registers, sums)]
 
                 sums = _sum_loop(builder, depth, vector, len(registers), add_row_of_b, _UNROLL, look_ahead)
-                addends = builder.gep(addend_row, [builder.mul(loop.index, addend_step)])
+                addend_column = builder.mul(loop.index, addend_step)
                 for (r, v), total in zip(registers, sums):
-                    place = builder.gep(builder.select(to_c, rows_of_c[r], addends), [_i64(v * lanes)])
+                    place = builder.gep(builder.gep(first_addends[r], [addend_column]), [_i64(v * lanes)])
                     total = builder.fadd(total, load_vector(builder, place, vector, itemsize))
                     store_vector(builder, total, builder.gep(rows_of_c[r], [_i64(v * lanes)]), itemsize)
             builder.branch(done)
@@ -248,17 +253,18 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
     return signature, emit
 
 
-@separate("n n n v n i n n v n n n n i n n n n n")
+@separate("n n n v n i n n v n n n n i n n i n n n n")
 def add_tile_products(
     rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-    c_rows, c_first, c_start, addend, ahead, ahead_first,
+    c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
 ):  # fmt: skip
     """Make tiles of c that stand side by side, a panel's width apart: of each, whole lane groups of some rows.
 
     Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; unless they are 1 apart, each row begins one
     number after the row before it, as in a matrix that is read transposed. Row k of b is at b_start + k b_step for the first
     tile, and b_tile_step further on for each next one; row r of c c_start numbers beyond the address c_rows[c_first + r].
-    The sums are added to what stands at the address ``addend``, the same for all rows, or TO_ZEROS, or TO_C.
+    The sums of row r are added to what stands addend_start numbers beyond the address addends[addend_first + r], and as much
+    further on for each next tile as c; if addend_first is TO_ZEROS, to zeros (addends is then any array of ``rows`` numbers).
     1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
 
     ahead: the address at which a_start will be next for these rows of a, or NOTHING_AHEAD. The second-level cache fetches them
@@ -266,7 +272,7 @@ def add_tile_products(
     """
     _emit_tile_products(
         rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-        c_rows, c_first, c_start, addend, ahead, ahead_first,
+        c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
     )  # fmt: skip
 
 
