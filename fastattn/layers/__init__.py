@@ -14,7 +14,7 @@ from .attention import Attention, AttentionLayer, AttentionWeight, WeightSum
 from .dropout import Dropout
 from .embedding import Embedding
 from .loss import CEloss, Softmax, SoftmaxCrossEntropy
-from .lstm import LSTM
+from .lstm import LSTM, EmbeddingLSTM
 from .softmax import SoftmaxLayer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "CEloss",
     "Dropout",
     "Embedding",
+    "EmbeddingLSTM",
     "Softmax",
     "SoftmaxCrossEntropy",
     "SoftmaxLayer",

@@ -25,12 +25,17 @@ class Dropout(Layer):
         self.training = True
         self._generator = np.random.default_rng(seed)
 
+    @property
+    def drops(self) -> bool:
+        """Whether a forward would drop anything."""
+        return self.training and self.ratio > 0
+
     def forward(self, x: ArrayLike) -> Array:
         """x (N, T, D) -> (N, T, D); ``x`` itself when nothing is to be dropped."""
         x = checks.floats("x", x, ("N", "T", "D"))
         kernels = backend.kernels()
         seed = None
-        if self.training and self.ratio > 0:
+        if self.drops:
             seed = self._generator.integers(2**64, dtype=np.uint64)
         self._keep(kernels, seed, x.shape, x.dtype)
         return x if seed is None else kernels.dropout(x, self.ratio, seed)

@@ -8,6 +8,7 @@ from fastattn import backend
 from . import checks
 from .base import Layer
 from .checks import Array
+from .embedding import Embedding
 
 
 class LSTM(Layer):
@@ -68,17 +69,26 @@ class LSTM(Layer):
         xs = checks.floats("xs", xs, ("N", "T", len(Wx)), Wx.dtype)
         N, T, _ = xs.shape
         lengths = checks.lengths("lengths", lengths, N, T)
-        h0, c0 = (self._h, self._c) if self.stateful or self._was_set else (None, None)
-        if h0 is not None and len(h0) != N:
-            raise ValueError(
-                f"xs has a batch of {N}, but the state to start from has a batch of {len(h0)}; "
-                f"expected the same: call reset_state or set_state before the batch size changes"
-            )
+        h0, c0 = self._first_state("xs", N)
         kernels = backend.kernels()
-        hs, self._h, self._c, cache = kernels.lstm_forward(xs, h0, c0, Wx, Wh, b, lengths)
-        self._was_set = False
+        hs, h, c, cache = kernels.lstm_forward(xs, h0, c0, Wx, Wh, b, lengths)
+        self._end_in(h, c)
         self._keep(kernels, hs.shape, cache)
         return hs
+
+    def _first_state(self, name: str, N: int) -> tuple[Array, Array] | tuple[None, None]:
+        """The state that a forward of a batch of N, called ``name``, starts from; None for zeros."""
+        if self._h is None or self._c is None or not (self.stateful or self._was_set):
+            return None, None
+        if len(self._h) != N:
+            raise ValueError(
+                f"{name} has a batch of {N}, but the state to start from has a batch of {len(self._h)}; "
+                f"expected the same: call reset_state or set_state before the batch size changes"
+            )
+        return self._h, self._c
+
+    def _end_in(self, h: Array, c: Array) -> None:
+        self._h, self._c, self._was_set = h, c, False
 
     def backward(self, dhs: ArrayLike, *, dh_last: ArrayLike | None = None, dc_last: ArrayLike | None = None) -> Array:
         """dhs (N, T, H) -> dxs (N, T, D). dh_last, dc_last (N, H): gradients of the state after the last real step.
@@ -88,11 +98,59 @@ class LSTM(Layer):
         kernels, (N, T, H), cache = self._recall()
         Wx, Wh, _ = self.weights()
         dhs = checks.floats("dhs", dhs, (N, T, H), Wx.dtype)
-        if dh_last is not None:
-            dh_last = checks.floats("dh_last", dh_last, (N, H), Wx.dtype)
-        if dc_last is not None:
-            dc_last = checks.floats("dc_last", dc_last, (N, H), Wx.dtype)
+        dh_last, dc_last = (
+            None if given is None else checks.floats(name, given, (N, H), Wx.dtype)
+            for name, given in (("dh_last", dh_last), ("dc_last", dc_last))
+        )
         dWx, dWh, db = self.grads
         self._use_up()
         dxs, self.dh, self.dc = kernels.lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db)
         return dxs
+
+
+class EmbeddingLSTM(Layer):
+    """An embedding and an LSTM as one: what ``lstm.forward(embedding.forward(ids))`` gives, up to rounding, but faster.
+
+    What follows from a token's vector alone, its product with Wx, is computed once for each token of the vocabulary and not
+    for each position, where the batch is at least twice as large; of the gradients that pass there, likewise. (A product
+    distributes over a sum: positions with the same token share the factor.)
+
+    ``params`` and ``grads`` are those of the two layers, which stay usable by themselves. The state is the LSTM's:
+    ``lstm.set_state``, ``lstm.h`` and so on; after ``backward`` of a forward that started from zeros, ``lstm.dh`` and
+    ``lstm.dc`` are None. ValueError if the layers do not fit together, TypeError if their dtypes differ.
+    """
+
+    def __init__(self, embedding: Embedding, lstm: LSTM) -> None:
+        super().__init__()
+        (W,), Wx = embedding.params, lstm.params[0]
+        if W.shape[1] != len(Wx):
+            raise ValueError(f"the embedding's vectors are {W.shape[1]} wide; expected {len(Wx)}, as the LSTM's Wx has rows")
+        if W.dtype != Wx.dtype:
+            raise TypeError(f"the embedding has dtype {W.dtype}; expected {Wx.dtype}, the LSTM's")
+        self.embedding, self.lstm = embedding, lstm
+        self.params = embedding.params + lstm.params
+        self.grads = embedding.grads + lstm.grads
+
+    def weights(self) -> list[Array]:
+        """The two layers' weights, for a kernel. ValueError if a caller has put another kind of array in their lists."""
+        return self.embedding.weights() + self.lstm.weights()
+
+    def forward(self, ids: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        """ids (N, T), integers from 0 to V - 1 -> hs (N, T, H), zeros at padding, where any integer may stand."""
+        W, Wx, Wh, b = self.weights()
+        ids, lengths = checks.ids("ids", ids, ("N", "T"), len(W), lengths)
+        h0, c0 = self.lstm._first_state("ids", len(ids))
+        kernels = backend.kernels()
+        hs, h, c, cache = kernels.embedding_lstm_forward(W, ids, h0, c0, Wx, Wh, b, lengths)
+        self.lstm._end_in(h, c)
+        self._keep(kernels, hs.shape, cache)
+        return hs
+
+    def backward(self, dhs: ArrayLike) -> None:
+        """dhs (N, T, H). Once for each forward. Token ids have no gradient, so nothing is returned."""
+        kernels, shape, cache = self._recall()
+        _, Wx, Wh, _ = self.weights()
+        dhs = checks.floats("dhs", dhs, shape, Wx.dtype)
+        self._use_up()
+        grads = self.embedding.grads + self.lstm.grads
+        self.lstm.dh, self.lstm.dc = kernels.embedding_lstm_backward(dhs, None, None, Wx, Wh, cache, *grads)

@@ -8,6 +8,7 @@ from fastattn.layers.checks import Array
 
 from . import initial
 from .base import Model
+from .recurrent import Recurrent
 
 
 def last_steps(lengths: Array | None, N: int, T: int) -> tuple[Array, Array]:
@@ -44,7 +45,8 @@ class Decoder(Model):
         self.attention = Attention(join=True)
         self.output_dropout = Dropout(dropout, seed=generator)
         self.affine = initial.affine(generator, 2 * H, V, dtype)
-        super().__init__(self.embedding, self.dropout, self.lstm, self.attention, self.output_dropout, self.affine)
+        self.recurrent = Recurrent(self.embedding, self.dropout, self.lstm)
+        super().__init__(self.recurrent, self.attention, self.output_dropout, self.affine)
         self._last_steps: tuple[Array, Array] | None = None
 
     @property
@@ -65,12 +67,12 @@ class Decoder(Model):
         hs_enc = checks.floats("hs_enc", hs_enc, ("N", "T1", H), self.params[0].dtype)
         N, T1, _ = hs_enc.shape
         source_lengths = checks.lengths("source_lengths", source_lengths, N, T1)
-        embedded = self.dropout.forward(self.embedding.forward(t, lengths=lengths))  # (N, T2, D)
-        if len(embedded) != N:
-            raise ValueError(f"t has a batch of {len(embedded)}; expected {N}, the batch of hs_enc")
+        t = np.asarray(t)
+        if t.ndim == 2 and len(t) != N:
+            raise ValueError(f"t has a batch of {len(t)}; expected {N}, the batch of hs_enc")
         self._last_steps = last_steps(source_lengths, N, T1)
         self.lstm.set_state(hs_enc[self._last_steps])
-        hs = self.lstm.forward(embedded, lengths=lengths)  # (N, T2, H)
+        hs = self.recurrent.forward(t, lengths=lengths)  # (N, T2, H)
         joined = self.attention.forward(hs_enc, hs, source_lengths=source_lengths, target_lengths=lengths)  # (N, T2, 2H)
         return self.affine.forward(self.output_dropout.forward(joined), lengths=lengths)
 
@@ -79,6 +81,6 @@ class Decoder(Model):
         if self._last_steps is None:
             raise RuntimeError("Decoder.backward was called before Decoder.forward")
         dhs_enc, dhs = self.attention.backward(self.output_dropout.backward(self.affine.backward(dscores)))
-        self.embedding.backward(self.dropout.backward(self.lstm.backward(dhs)))
+        self.recurrent.backward(dhs)
         dhs_enc[self._last_steps] += self.lstm.dh
         return dhs_enc

@@ -8,6 +8,7 @@ from fastattn.layers.checks import Array
 
 from . import initial
 from .base import Model
+from .recurrent import Recurrent
 
 
 class Encoder(Model):
@@ -33,13 +34,13 @@ class Encoder(Model):
         self.embedding = initial.embedding(generator, V, D, dtype)
         self.dropout = Dropout(dropout, seed=generator)
         self.lstm = initial.lstm(generator, D, H, dtype)
-        super().__init__(self.embedding, self.dropout, self.lstm)
+        self.recurrent = Recurrent(self.embedding, self.dropout, self.lstm)
+        super().__init__(self.recurrent)
 
     def forward(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """x (N, T1), token ids -> hs (N, T1, H), zeros at padding."""
-        xs = self.dropout.forward(self.embedding.forward(x, lengths=lengths))  # (N, T1, D)
-        return self.lstm.forward(xs, lengths=lengths)
+        return self.recurrent.forward(x, lengths=lengths)
 
     def backward(self, dhs: ArrayLike) -> None:
         """dhs (N, T1, H)."""
-        self.embedding.backward(self.dropout.backward(self.lstm.backward(dhs)))
+        self.recurrent.backward(dhs)

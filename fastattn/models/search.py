@@ -23,8 +23,7 @@ def greedy(
     kernels = backend.kernels()
     encoder, decoder = model.encoder, model.decoder
     (W_source,), (W_target,) = encoder.embedding.weights(), decoder.embedding.weights()
-    xs = kernels.embedding_forward(W_source, x, lengths)
-    hs_enc, h_last, _, _ = kernels.lstm_forward(xs, None, None, *encoder.lstm.weights(), lengths)
+    hs_enc, h_last, _, _ = kernels.embedding_lstm_forward(W_source, x, None, None, *encoder.lstm.weights(), lengths)
     return kernels.greedy_search(
         hs_enc, h_last, W_target, *decoder.lstm.weights(), *decoder.affine.weights(), lengths, start_id, sample_size, end_id
     )

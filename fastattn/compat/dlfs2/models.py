@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastattn.layers import checks
+from fastattn.layers import EmbeddingLSTM, checks
 from fastattn.layers.checks import Array
 
 from .attention import TimeAttention
@@ -80,7 +80,30 @@ class BaseModel:
             param[...] = weights
 
 
-class Encoder:
+class _EmbeddingAndLSTM:
+    """What begins with an embedding and an LSTM: ``embed`` and ``lstm``.
+
+    They run as one, unless a user has put others in their place, or has overridden a forward or a backward, which may
+    then want to use one of them by itself.
+    """
+
+    embed: Any
+    lstm: Any
+    _as_one: EmbeddingLSTM | None = None  # after a forward that ran them as one
+
+    def _states(self, xs: ArrayLike) -> Array:
+        own = type(self).__module__ == __name__ and type(self.embed) is TimeEmbedding and type(self.lstm) is TimeLSTM
+        self._as_one = EmbeddingLSTM(self.embed, self.lstm) if own else None
+        return self.lstm.forward(self.embed.forward(xs)) if self._as_one is None else self._as_one.forward(xs)
+
+    def _states_backward(self, dhs: ArrayLike) -> None:
+        if self._as_one is None:
+            self.embed.backward(self.lstm.backward(dhs))
+        else:
+            self._as_one.backward(dhs)
+
+
+class Encoder(_EmbeddingAndLSTM):
     """Embedding and LSTM: token ids (N, T) -> the last state (N, H)."""
 
     def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int) -> None:
@@ -93,7 +116,7 @@ class Encoder:
 
     def forward(self, xs: ArrayLike) -> Array:
         """xs (N, T), token ids -> h (N, H)."""
-        hs = self.lstm.forward(self.embed.forward(xs))
+        hs = self._states(xs)
         self._shape = hs.shape
         return hs[:, -1]
 
@@ -105,7 +128,7 @@ class Encoder:
         dtype = self.params[0].dtype
         dhs = np.zeros(self._shape, dtype)
         dhs[:, -1] = checks.floats("dh", dh, (N, H), dtype)
-        self.embed.backward(self.lstm.backward(dhs))
+        self._states_backward(dhs)
 
 
 class AttentionEncoder(Encoder):
@@ -113,14 +136,14 @@ class AttentionEncoder(Encoder):
 
     def forward(self, xs: ArrayLike) -> Array:
         """xs (N, T), token ids -> hs (N, T, H)."""
-        return self.lstm.forward(self.embed.forward(xs))
+        return self._states(xs)
 
     def backward(self, dhs: ArrayLike) -> None:
         """dhs (N, T, H)."""
-        self.embed.backward(self.lstm.backward(dhs))
+        self._states_backward(dhs)
 
 
-class Decoder:
+class Decoder(_EmbeddingAndLSTM):
     """Embedding, LSTM, affine: the scores of each next token. The LSTM starts from the encoder's last state."""
 
     def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int) -> None:
@@ -137,11 +160,11 @@ class Decoder:
         return self._scores(xs)
 
     def _scores(self, xs: ArrayLike) -> Array:
-        return self.affine.forward(self.lstm.forward(self.embed.forward(xs)))
+        return self.affine.forward(self._states(xs))
 
     def backward(self, dscore: ArrayLike) -> Array:
         """dscore (N, T, V) -> dh (N, H)."""
-        self.embed.backward(self.lstm.backward(self.affine.backward(dscore)))
+        self._states_backward(self.affine.backward(dscore))
         assert self.lstm.dh is not None
         return self.lstm.dh
 
@@ -191,7 +214,7 @@ class PeekyDecoder:
         return _greedy(lambda xs: self._scores(xs, h), self.embed, start_id, sample_size)
 
 
-class AttentionDecoder:
+class AttentionDecoder(_EmbeddingAndLSTM):
     """Embedding, LSTM, attention over the encoder's states, affine of (context, state): the scores of each next token."""
 
     def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int) -> None:
@@ -210,7 +233,7 @@ class AttentionDecoder:
         return self._scores(xs, enc_hs)
 
     def _scores(self, xs: ArrayLike, enc_hs: Array) -> Array:
-        dec_hs = self.lstm.forward(self.embed.forward(xs))
+        dec_hs = self._states(xs)
         if self._joins:
             return self.affine.forward(self.attention.forward_joined(enc_hs, dec_hs))
         return self.affine.forward(np.concatenate((self.attention.forward(enc_hs, dec_hs), dec_hs), axis=2))
@@ -229,7 +252,7 @@ class AttentionDecoder:
             H = len(self.lstm.params[1])
             denc_hs, ddec_hs = self.attention.backward(dout[:, :, :H])
             ddec_hs = ddec_hs + dout[:, :, H:]
-        self.embed.backward(self.lstm.backward(ddec_hs))
+        self._states_backward(ddec_hs)
         denc_hs[:, -1] += self.lstm.dh
         return denc_hs
 
