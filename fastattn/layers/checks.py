@@ -99,10 +99,10 @@ def ids(
     is_ignored = None if ignored is None else array == ignored
     if is_ignored is not None:
         array = np.where(is_ignored, array.dtype.type(0), array)
-    if array.min() < 0 or array.max() >= V:
+    given_ids, array = array, np.array(array, dtype=np.int64, order="C")
+    if array.view(np.uint64).max() >= V:  # a negative number is a large one there
         n, t = np.argwhere((array < 0) | (array >= V))[0]
-        raise _out_of_range(f"{name}[{n}, {t}]", array[n, t], V)
-    array = np.array(array, dtype=np.int64, order="C")
+        raise _out_of_range(f"{name}[{n}, {t}]", given_ids[n, t], V)
     if is_ignored is not None:
         array[is_ignored] = -1
     return array, checked_lengths

@@ -275,20 +275,37 @@ def test_idle_memory_is_given_back_though_every_request_finds_a_block():
     size = buffers._size_class(((1 << 21) + 5) * 8 + 64)
     assert buffers._blocks[size]
     for _ in range(3 * buffers._KEEP):
-        buffers.empty((64, 64), np.float32)
+        buffers.empty((128, 128), np.float32)
     assert not buffers._blocks[size]
 
 
+def test_pieces_of_a_block_are_aligned_and_do_not_overlap():
+    pieces = buffers.pieces(np.dtype("float32"), 5, 0, 20_001, 16)
+    assert [p.size for p in pieces] == [5, 0, 20_001, 16]
+    starts = [p.__array_interface__["data"][0] for p in pieces]
+    assert all(start % 64 == 0 for start in starts)
+    for i, piece in enumerate(pieces):
+        piece.fill(i)
+    assert all((piece == i).all() for i, piece in enumerate(pieces))
+
+
+def test_memory_on_huge_pages_begins_on_one():
+    memory = buffers.on_huge_pages(1001, np.float64)
+    assert memory.size == 1001
+    assert memory.__array_interface__["data"][0] % (2 << 20) == 0
+    memory.fill(1)
+
+
 def test_blocks_are_used_again_and_aligned():
-    first = buffers.empty((64, 64), np.float32)
+    first = buffers.empty((128, 128), np.float32)
     address = first.__array_interface__["data"][0]
     assert address % 64 == 0
     view = memoryview(first)
     del first
-    other = buffers.empty((64, 64), np.float32)
+    other = buffers.empty((128, 128), np.float32)
     assert other.__array_interface__["data"][0] != address, "a memoryview still holds the first"
     del other, view
-    addresses = {buffers.empty((64, 64), np.float32).__array_interface__["data"][0] for _ in range(3)}
+    addresses = {buffers.empty((128, 128), np.float32).__array_interface__["data"][0] for _ in range(3)}
     assert len(addresses) <= 2
 
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .embedding import embedding_backward, embedding_forward
-from .engine.buffers import empty
+from .engine.buffers import empty, pieces
 from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
 from .engine.jit import kernel, num_shares, separate, shared
@@ -62,9 +62,9 @@ def _running(lengths, N, T):
 _OWN_WEIGHTS = 1 << 18
 
 
-def _packed(numbers, dtype, own):
-    """Memory for packed weights: (shares, numbers) if every share has its own, (1, numbers) if they are packed beforehand."""
-    return empty((num_shares() if own and numbers * dtype.itemsize <= _OWN_WEIGHTS else 1, numbers), dtype)
+def _copies(numbers, dtype):
+    """How many copies of packed weights to make: one for each share, or one beforehand."""
+    return num_shares() if numbers * dtype.itemsize <= _OWN_WEIGHTS else 1
 
 
 def _flat(array):
@@ -221,12 +221,13 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     x_count = V or R
     input_step, h_step, gate_step = odd_step(D + 1, dtype), odd_step(H, dtype), odd_step(4 * H, dtype)
     # Each share projects all of V; with many shares that would be the greater part of its work.
-    packed = _packed(panel_numbers(H, 4 * H, dtype), dtype, own=V * num_shares() <= R)
-    own = len(packed) > 1
-    inputs, cs = empty(x_count * input_step, dtype), empty((N + R) * H, dtype)
-    h_prev = empty((R if h0 is not None else R - int(starts[1])) * h_step, dtype)
-    gates = empty(R * gate_step, dtype)
-    projected = empty((len(packed), V * gate_step), dtype) if V else gates.reshape(1, gates.size)
+    weight_numbers, h_count = panel_numbers(H, 4 * H, dtype), R if h0 is not None else R - int(starts[1])
+    copies = _copies(weight_numbers, dtype) if V * num_shares() <= R else 1
+    own = copies > 1
+    inputs, h_prev, gates, cs = pieces(dtype, x_count * input_step, h_count * h_step, R * gate_step, (N + R) * H)
+    packed, projected = pieces(dtype, copies * weight_numbers, copies * V * gate_step)
+    packed = packed.reshape(copies, -1)
+    projected = projected.reshape(copies, -1) if V else gates.reshape(1, -1)
     hs, h_last, c_last = empty((N, T, H), dtype), empty((N, H), dtype), empty((N, H), dtype)
     panels, tiles = scratch(dtype)
     x_flat, ids_flat = _flat(x), _nothing(np.int64) if ids is None else _flat(ids)
@@ -238,7 +239,7 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     _forward(
         order, starts, ids_flat, x_flat, _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed, projected,
         inputs, input_step, h_prev, h_step, gates, gate_step, cs, _flat(hs), _flat(h_last), _flat(c_last), panels, tiles,
-        shares=min(len(tiles), len(packed)) if own else len(tiles), work=8 * R * (D + H) * H,
+        shares=min(len(tiles), copies) if own else len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
     kept = _Kept(
         V, lengths, order, starts, ids_flat, inputs, input_step, h_prev, h_step, gates, gate_step, cs, h0 is None and c0 is None
@@ -351,24 +352,23 @@ def _sequence_backward(dhs, dh_last, dc_last, Wx, Wh, kept, dx, dWx, dWh, db, st
     order, starts, gates, gate_step = kept.order, kept.starts, kept.gates, kept.gate_step
     dtype = dhs.dtype
     R = int(starts[-1])
-    packed = _packed(panel_numbers(4 * H, H, dtype), dtype, own=True)
-    dh_step = odd_step(H, dtype)
-    dh, dc = empty(N * dh_step, dtype), empty(N * H, dtype)
+    weight_numbers, dh_step = panel_numbers(4 * H, H, dtype), odd_step(H, dtype)
+    copies = _copies(weight_numbers, dtype)
+    packed, dh, dc, sums = pieces(dtype, copies * weight_numbers, N * dh_step, N * H, V * gate_step)
+    packed = packed.reshape(copies, -1)
     dh0, dc0 = (empty((N, H), dtype), empty((N, H), dtype)) if state_gradient else (None, None)
-    if len(packed) == 1:
+    if copies == 1:
         _pack_transposed(Wh, packed[0], work=4 * packed.size)
     _backward(
         order, starts, _flat(dhs), _flat_state(dh_last, dtype), _flat_state(dc_last, dtype), Wh, packed,
         gates, gate_step, kept.cs, dh, dh_step, dc, _flat_state(dh0, dtype), _flat_state(dc0, dtype),
-        shares=len(packed) if len(packed) > 1 else None, work=8 * R * H * H,
+        shares=copies if copies > 1 else None, work=8 * R * H * H,
     )  # fmt: skip
-    sums = gates
     if V:
-        sums = empty(V * gate_step, dtype)
         _sum_by_token(V, order, starts, kept.ids, gates, gate_step, H, sums, work=4 * R * H)
     panels, tiles = scratch(dtype)
     _gradients(
-        V, order, starts, kept.h_prev, kept.h_step, gates, gate_step, kept.inputs, kept.input_step, sums,
+        V, order, starts, kept.h_prev, kept.h_step, gates, gate_step, kept.inputs, kept.input_step, sums if V else gates,
         Wx, dWx, dWh, db, _flat(dx), panels, tiles, shares=len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
     return dh0, dc0

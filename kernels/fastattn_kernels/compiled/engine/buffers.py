@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 _ALIGNMENT = 64  # a cache line, and an AVX-512 register
-_SMALL = 1 << 13  # bytes; below this the allocator is as quick as this pool
+_SMALL = 1 << 15  # bytes; below this the allocator is quicker than this pool
+_HUGE_PAGE = 1 << 21
 _KEEP = 512  # an idle block is given back after so many further requests
 
 _lock = threading.Lock()
@@ -82,3 +83,26 @@ def zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     array = empty(shape, dtype)
     array.fill(0)
     return array
+
+
+def pieces(dtype: Any, *counts: int) -> list[np.ndarray]:
+    """Flat arrays of so many numbers, which begin on cache lines of one block: quicker than a block for each."""
+    numbers = _ALIGNMENT // np.dtype(dtype).itemsize
+    rounded = [-(-count // numbers) * numbers for count in counts]
+    memory, start, arrays = empty(sum(rounded), dtype), 0, []
+    for count, step in zip(counts, rounded):
+        arrays.append(memory[start : start + count])
+        start += step
+    return arrays
+
+
+def on_huge_pages(numbers: int, dtype: Any) -> np.ndarray:
+    """A flat array, not of the pool, in pages of 2 MiB where the system has some to give.
+
+    For memory that is read in every order over and over: the core remembers where few pages are. NumPy asks the system for
+    such pages from 4 MiB on; of a larger block, only what is written takes memory.
+    """
+    nbytes = numbers * np.dtype(dtype).itemsize
+    memory = np.empty(nbytes + 2 * _HUGE_PAGE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _HUGE_PAGE
+    return memory[start : start + nbytes].view(dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray
 from numba.extending import overload
 
-from .buffers import empty
+from .buffers import empty, on_huge_pages
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
 from .jit import kernel, num_shares, separate
 from .vector import (
@@ -330,7 +330,7 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
 @cache
 def _scratch(dtype, shares):
     width = GROUPS * GROUP_BYTES // dtype.itemsize
-    return empty((shares, _BLOCK * width), dtype), empty((shares, MAX_ROWS * width), dtype)
+    return on_huge_pages(shares * _BLOCK * width, dtype).reshape(shares, -1), empty((shares, MAX_ROWS * width), dtype)
 
 
 def scratch(dtype):
