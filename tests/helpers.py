@@ -74,13 +74,14 @@ class Case:
     output: str  # the axes of the output; empty: a number
     lengths: dict[str, str] = field(default_factory=lambda: {"T": "lengths"})  # axis -> keyword
     draw: Callable = lambda rng, shape: rng.standard_normal(shape)
+    vocabulary: str = "V"  # the letter whose size is the number of tokens
 
     def layer(self, rng, sizes, dtype):
         return self.make(rng, sizes, dtype)
 
     def draw_inputs(self, rng, sizes, dtype):
         return [
-            rng.integers(0, sizes["V"], shape_of(axes[4:], sizes))
+            rng.integers(0, sizes[self.vocabulary], shape_of(axes[4:], sizes))
             if axes.startswith("ids ")
             else self.draw(rng, shape_of(axes, sizes)).astype(dtype)
             for axes in self.inputs
@@ -116,6 +117,22 @@ def normal(rng, *shape, dtype):
     return rng.standard_normal(shape).astype(dtype)
 
 
+def lstm(rng, s, dtype):
+    return fastattn.LSTM(
+        normal(rng, s["D"], 4 * s["H"], dtype=dtype) / dtype(s["D"] ** 0.5),
+        normal(rng, s["H"], 4 * s["H"], dtype=dtype) / dtype(s["H"] ** 0.5),
+        normal(rng, 4 * s["H"], dtype=dtype),
+    )
+
+
+def embedding_lstm(vocabulary):
+    def make(rng, s, dtype):
+        embedding = fastattn.Embedding(normal(rng, s[vocabulary], s["D"], dtype=dtype))
+        return fastattn.EmbeddingLSTM(embedding, lstm(rng, s, dtype))
+
+    return make
+
+
 CASES = [
     Case(
         "Embedding",
@@ -123,16 +140,10 @@ CASES = [
         ("ids NT",),
         "NTD",
     ),
-    Case(
-        "LSTM",
-        lambda rng, s, dtype: fastattn.LSTM(
-            normal(rng, s["D"], 4 * s["H"], dtype=dtype) / dtype(s["D"] ** 0.5),
-            normal(rng, s["H"], 4 * s["H"], dtype=dtype) / dtype(s["H"] ** 0.5),
-            normal(rng, 4 * s["H"], dtype=dtype),
-        ),
-        ("NTD",),
-        "NTH",
-    ),
+    Case("LSTM", lstm, ("NTD",), "NTH"),
+    Case("EmbeddingLSTM", embedding_lstm("V"), ("ids NT",), "NTH"),
+    # Few tokens beside many positions, where each token is worked on once.
+    Case("EmbeddingLSTM-few", embedding_lstm("U"), ("ids NT",), "NTH", vocabulary="U"),
     Case(
         "Affine",
         lambda rng, s, dtype: fastattn.Affine(normal(rng, s["K"], s["V"], dtype=dtype), normal(rng, s["V"], dtype=dtype)),

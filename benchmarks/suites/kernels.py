@@ -37,6 +37,12 @@ class LSTM(_Kernel):
     case = cases.lstm
 
 
+class EmbeddingLSTM(_Kernel):
+    """An embedding and a whole sequence, in one. ``time_backward`` as in LSTM."""
+
+    case = cases.embedding_lstm
+
+
 class AttentionWeight(_Kernel):
     """The scores of one target step, and their softmax."""
 

@@ -88,6 +88,25 @@ class TwoStoreyDecoder:
         return denc_hs
 
 
+class EncoderWithABackwardOfItsOwn(AttentionEncoder):  # noqa: F405
+    """It changes one method, and relies on what the other one has left in ``embed`` and ``lstm``."""
+
+    def backward(self, dhs):
+        self.embed.backward(self.lstm.backward(2 * dhs))
+
+
+def test_a_users_own_backward_finds_what_our_forward_left(rng):
+    ids, dhs = rng.integers(0, 5, (4, 6)), rng.standard_normal((4, 6, 3)).astype("f")
+    encoders = [AttentionEncoder(5, 2, 3), EncoderWithABackwardOfItsOwn(5, 2, 3)]  # noqa: F405
+    for param, own in zip(*(encoder.params for encoder in encoders), strict=True):
+        own[...] = param
+    for encoder in encoders:
+        encoder.forward(ids)
+        encoder.backward(dhs)
+    for grad, own in zip(*(encoder.grads for encoder in encoders), strict=True):
+        np.testing.assert_allclose(own, 2 * grad, rtol=1e-5, atol=1e-6)
+
+
 class MySeq2seq(Seq2seq):  # noqa: F405
     def __init__(self, vocab_size, wordvec_size, hidden_size):
         sizes = vocab_size, wordvec_size, hidden_size

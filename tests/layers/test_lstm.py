@@ -149,3 +149,53 @@ def test_the_state_is_checked_when_it_is_set(backend, weights):
         lstm.set_state(np.zeros((3, 11), np.float32))
     with pytest.raises(ValueError, match=r"c has shape \(2, 11\); expected \(3, 11\)"):
         lstm.set_state(np.zeros((3, 11)), np.zeros((2, 11)))
+
+
+@pytest.mark.parametrize("V", [2, 40], ids=["few tokens", "many tokens"])
+def test_an_embedding_and_an_lstm_as_one(backend, weights, rng, V):
+    """The same states and gradients as of the two layers, with a state that is set and carried; and zeros as a state."""
+    W = normal(rng, V, D, dtype=float)
+    ids, dhs, h = rng.integers(0, V, (N, T)), normal(rng, N, T, H, dtype=float), normal(rng, N, H, dtype=float)
+    embedding, lstm = fastattn.Embedding(W), fastattn.LSTM(*weights, stateful=True)
+    other = fastattn.EmbeddingLSTM(fastattn.Embedding(W), fastattn.LSTM(*weights, stateful=True))
+    for start in (None, h, "carried"):
+        if isinstance(start, np.ndarray):
+            lstm.set_state(start)
+            other.lstm.set_state(start)
+        lengths = [2, 5, 1]
+        close(other.forward(ids, lengths=lengths), lstm.forward(embedding.forward(ids, lengths=lengths), lengths=lengths))
+        close(other.lstm.h, lstm.h)
+        close(other.lstm.c, lstm.c)
+        embedding.backward(lstm.backward(dhs))
+        other.backward(dhs)
+        for grad, expected in zip(other.grads, embedding.grads + lstm.grads, strict=True):
+            close(grad, expected)
+        if start is None:
+            assert other.lstm.dh is None
+            assert other.lstm.dc is None
+        else:
+            close(other.lstm.dh, lstm.dh)
+            close(other.lstm.dc, lstm.dc)
+    with pytest.raises(RuntimeError, match=r"EmbeddingLSTM.backward was called a second time"):
+        other.backward(dhs)
+
+
+def test_a_token_that_does_not_occur_has_a_gradient_of_zero(backend, weights, rng):
+    layer = fastattn.EmbeddingLSTM(fastattn.Embedding(normal(rng, 4, D, dtype=float)), fastattn.LSTM(*weights))
+    layer.embedding.grads[0][...] = np.nan
+    layer.forward(np.where(rng.integers(0, 2, (N, T)), 3, 1))
+    layer.backward(normal(rng, N, T, H, dtype=float))
+    assert not layer.embedding.grads[0][[0, 2]].any()
+    assert layer.embedding.grads[0][[1, 3]].all()
+
+
+def test_an_embedding_and_an_lstm_that_do_not_fit_together(weights, rng):
+    lstm = fastattn.LSTM(*weights)
+    with pytest.raises(ValueError, match=f"the embedding's vectors are {D + 1} wide; expected {D}"):
+        fastattn.EmbeddingLSTM(fastattn.Embedding(normal(rng, 4, D + 1, dtype=float)), lstm)
+    with pytest.raises(TypeError, match="the embedding has dtype float32; expected float64"):
+        fastattn.EmbeddingLSTM(fastattn.Embedding(normal(rng, 4, D, dtype=np.float32)), lstm)
+    layer = fastattn.EmbeddingLSTM(fastattn.Embedding(normal(rng, 4, D, dtype=float)), lstm)
+    lstm.set_state(np.zeros((N + 1, H)))
+    with pytest.raises(ValueError, match=f"ids has a batch of {N}, but the state to start from has a batch of {N + 1}"):
+        layer.forward(np.zeros((N, T), int))

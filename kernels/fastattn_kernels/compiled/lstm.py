@@ -220,8 +220,8 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     V = 0 if ids is None else len(x)
     x_count = V or R
     input_step, h_step, gate_step = odd_step(D + 1, dtype), odd_step(H, dtype), odd_step(4 * H, dtype)
-    # Each share projects all of V; with many shares that would be the greater part of its work.
     weight_numbers, h_count = panel_numbers(H, 4 * H, dtype), R if h0 is not None else R - int(starts[1])
+    # A share with weights of its own projects all of V, too; with many shares that would be the greater part of its work.
     copies = _copies(weight_numbers, dtype) if V * num_shares() <= R else 1
     own = copies > 1
     inputs, h_prev, gates, cs = pieces(dtype, x_count * input_step, h_count * h_step, R * gate_step, (N + R) * H)
@@ -261,7 +261,7 @@ def _pack_transposed(share, shares, W, panels):
 @shared
 def _backward(
     share, shares, order, starts, dhs, dh_last, dc_last, Wh, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
-):
+):  # fmt: skip
     """The gates of every row become its dz, in their place. dh0, dc0: empty if nobody wants them."""
     N, T, H = order.size, starts.size - 1, Wh.shape[0]
     weights = packed[share % packed.shape[0]]

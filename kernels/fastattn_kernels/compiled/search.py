@@ -1,6 +1,7 @@
 """Greedy search in one launch; what it computes stands in ``reference/search.py``.
 
-The weights are packed once, and the input projection of every token is made once where they are few. A share then takes its samples through all steps, and leaves out those that have ended.
+The weights are packed once; where the tokens are few, the input projection of each is made once. A share then takes its
+samples through all steps, and leaves out those that have ended.
 """
 
 import numpy as np
@@ -34,8 +35,10 @@ def _prepare(
     (V, D), H = W.shape, Wh.shape[0]
     flat_Wx = Wx.reshape(Wx.size)
     if projected.size > 0:
-        tokens = np.arange(V)
-        project(share, shares, D, H, tokens, tokens, W.reshape(W.size), flat_Wx, b, projected, gate_step, panels[share], tiles[share])
+        tokens, vectors = np.arange(V), W.reshape(W.size)
+        project(
+            share, shares, D, H, tokens, tokens, vectors, flat_Wx, b, projected, gate_step, panels[share], tiles[share]
+        )  # fmt: skip
     else:
         pack_matrix(share, shares, D, 4 * H, flat_Wx, 4 * H, 1, x_weights)
     pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, h_weights)
@@ -105,7 +108,9 @@ def _search(
             dots(1, lengths[n], H, out, H, H, enc, n * T1 * H, H, weights, at, T1, tiles[share])
             softmax_row(weights, at, lengths[n])
             _context(hs_enc[n], lengths[n], weights[at : at + lengths[n]], out[:H])
-        multiply_rows(running, outputs, 0, output_rows, 2 * H, output_weights, V, scores, 0, score_rows, output_bias_rows, 0, -1)
+        multiply_rows(
+            running, outputs, 0, output_rows, 2 * H, output_weights, V, scores, 0, score_rows, output_bias_rows, 0, -1
+        )  # fmt: skip
         left = 0
         for i in range(running):
             n = samples[i]
@@ -125,7 +130,7 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     V, D = W.shape
     dtype = hs_enc.dtype
     gate_step, output_step, score_step = odd_step(4 * H, dtype), odd_step(2 * H, dtype), odd_step(V, dtype)
-    is_projected = 2 * V <= N * sample_size
+    is_projected = N * sample_size >= 2 * V
     projected = empty(V * gate_step if is_projected else 0, dtype)
     x_weights = empty(0 if is_projected else panel_numbers(D, 4 * H, dtype), dtype)
     h_weights, output_weights = empty(panel_numbers(H, 4 * H, dtype), dtype), empty(panel_numbers(2 * H, V, dtype), dtype)

@@ -110,7 +110,7 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel,
 
 @separate("n n n n v n n v")
 def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
-    """A share of packing a whole matrix, whose number j of row k is b[k row_step + j column_step]: 64 rows of a panel at a time."""
+    """A share of packing a matrix, 64 rows of a panel at a time; number j of its row k is b[k row_step + j column_step]."""
     width = panel_width(panels)
     b_rows = np.arange(rows) * row_step
     panel_count, blocks = ceil_div(columns, width), ceil_div(rows, 64)
