@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastattn_kernels import compiled, reference
+from fastattn_kernels.compiled import affine
 from fastattn_kernels.compiled.engine import jit
 from kernels.cases import CASES, SIZES, Draw, lengths_for
 
@@ -62,6 +63,22 @@ def test_compiled_agrees_with_the_reference(name, dtype, sizes, padded):
         np.testing.assert_allclose(ours, oracle, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_a_large_affine_map_gives_the_same_bits(sizes, padded, dtype, monkeypatch):
+    """Its backward transposes x first; with rows for one block, each gradient is still the same sum in the same order."""
+    N, T = sizes[:2]
+    expected = CASES["affine"][0](compiled, Draw(dtype), *sizes, lengths_for(N, T, padded))
+    monkeypatch.setattr(affine, "_LARGE", 0)
+    for threads in (1, 3):
+        compiled.set_num_threads(threads)
+        monkeypatch.setattr(jit, "_SERIAL_BELOW", 0)
+        given = CASES["affine"][0](compiled, Draw(dtype), *sizes, lengths_for(N, T, padded))
+        for one, other in zip(expected, given):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("sizes", [(13, 4, 5, 67, 131), (2, 19, 16, 64, 64)], ids=str)
 @pytest.mark.parametrize("name", CASES)
@@ -76,8 +93,8 @@ def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypa
             np.testing.assert_array_equal(one, many)
 
 
-PADDED_INPUTS = ["embedding", "lstm", "greedy_search", "softmax", "attention_score", "weighted_sum", "attention", "affine",
-                 "target_probability", "cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_gaps"]  # fmt: skip
+PADDED_INPUTS = ["embedding", "lstm", "embedding_lstm", "greedy_search", "softmax", "attention_score", "weighted_sum",
+                 "attention", "affine", "target_probability", "cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_gaps"]  # fmt: skip
 
 
 class Wider(Draw):

@@ -3,9 +3,13 @@
 import numpy as np
 
 from .engine.buffers import empty
+from .engine.cpu import GROUP_BYTES
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
-from .engine.product import matmul, odd_step, row_addresses, scratch
+from .engine.product import ceil_div, fill_row_addresses, matmul, odd_step, row_addresses, scratch
+from .engine.vector import copy_transposed
+
+_LARGE = 8 << 20  # bytes of dW that no cache near a core keeps
 
 
 @shared
@@ -30,37 +34,52 @@ def affine_forward(x, W, b, lengths):
 
 @shared
 def _compact(share, shares, x, rows, compact, step):
-    """Copy the real rows of x one after another, ``step`` apart."""
+    """Copy the real rows of x one after another, ``step`` apart, and a one after each."""
     K = x.shape[1]
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
         source = x[rows[i]]
         for k in range(K):
             compact[i * step + k] = source[k]
+        compact[i * step + K] = 1
 
 
 @shared
-def _backward(share, shares, dout, rows, W, x, x_step, dx, dW, db, panels, tiles):
+def _transpose(share, shares, x, rows, block, transposed, step):
+    """Copy the real rows of x, in blocks, to columns of ``transposed``, whose rows are ``step`` apart, the last one of ones."""
+    K = x.shape[1]
+    flat = x.reshape(x.size)
+    blocks = ceil_div(rows.size, block)
+    for first in range(share * blocks // shares * block, min((share + 1) * blocks // shares * block, rows.size), block):
+        last, whole = min(first + block, rows.size), 0
+        if last - first == block and rows[last - 1] == rows[first] + block - 1:
+            whole = K // block * block
+            for k in range(0, whole, block):
+                copy_transposed(flat, rows[first] * K + k, K, transposed, k * step + first, step)
+        for i in range(first, last):
+            for k in range(whole, K):
+                transposed[k * step + i] = x[rows[i], k]
+            transposed[K * step + i] = 1
+
+
+@shared
+def _backward(share, shares, dout, rows, W, x, x_row_step, x_step, dx, dW, db, panels, tiles):
     K, V = W.shape
-    dx_rows, dW_rows = row_addresses(dx, rows, K), row_addresses(dW.reshape(dW.size), np.arange(K), V)
+    dx_rows, dW_rows = row_addresses(dx, rows, K), np.empty(K + 1, np.int64)
+    fill_row_addresses(dW.reshape(dW.size), 0, V, dW_rows[:K])
+    fill_row_addresses(db, 0, 0, dW_rows[K:])
     panel, tile = panels[share], tiles[share]
     none = tile[:0]
-    flat_dout, dout_rows = dout.reshape(dout.size), rows * V
+    dout_rows = rows * V
     # dx = dout W^T
     matmul(
-        share, shares, rows.size, K, V, flat_dout, 0, dout_rows, 1, W.reshape(W.size), 0, np.arange(V), V,
+        share, shares, rows.size, K, V, dout, 0, dout_rows, 1, W.reshape(W.size), 0, np.arange(V), V,
         dx_rows, 0, none, panel, tile,
     )  # fmt: skip
-    # dW = x^T dout
+    # [dW; db] = [x | 1]^T dout
     matmul(
-        share, shares, K, V, rows.size, x, 0, np.arange(K), x_step, flat_dout, 0, dout_rows, 1,
+        share, shares, K + 1, V, rows.size, x, 0, np.arange(K + 1) * x_row_step, x_step, dout, 0, dout_rows, 1,
         dW_rows, 0, none, panel, tile,
     )  # fmt: skip
-    first, last = share * V // shares, (share + 1) * V // shares
-    db[first:last] = 0
-    for i in range(rows.size):
-        row = dout[rows[i]]
-        for v in range(first, last):
-            db[v] += row[v]
 
 
 def affine_backward(dout, x, W, dW, db, lengths):
@@ -68,13 +87,18 @@ def affine_backward(dout, x, W, dW, db, lengths):
     V = W.shape[1]
     dtype = x.dtype
     rows = real_rows(lengths, N, T)
-    step = odd_step(K, dtype)
-    compact = empty(rows.size * step, dtype)
+    # dW passes through the cache once for each block of the rows, and these blocks are longer where x is read along rows.
+    is_large = K * V * dtype.itemsize > _LARGE
+    step = odd_step(rows.size if is_large else K + 1, dtype)
+    copied = empty((K + 1 if is_large else rows.size) * step, dtype)
+    if is_large:
+        _transpose(x.reshape(N * T, K), rows, GROUP_BYTES // dtype.itemsize, copied, step, work=2 * copied.size)
+    else:
+        _compact(x.reshape(N * T, K), rows, copied, step, work=2 * copied.size)
     panels, tiles = scratch(dtype)
     dx = zeros_at_padding(empty((N, T, K), dtype), lengths)
-    _compact(x.reshape(N * T, K), rows, compact, step, work=2 * compact.size)
     _backward(
-        dout.reshape(N * T, V), rows, W, compact, step, dx.reshape(dx.size), dW, db, panels, tiles,
-        shares=len(tiles), work=4 * rows.size * K * V,
+        dout.reshape(dout.size), rows, W, copied, *((step, 1) if is_large else (1, step)), dx.reshape(dx.size), dW, db,
+        panels, tiles, shares=len(tiles), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx
