@@ -94,7 +94,8 @@ def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypa
 
 
 PADDED_INPUTS = ["embedding", "lstm", "embedding_lstm", "greedy_search", "softmax", "attention_score", "weighted_sum",
-                 "attention", "affine", "target_probability", "cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_with_gaps"]  # fmt: skip
+                 "attention", "affine", "target_probability", "cross_entropy", "softmax_cross_entropy",
+                 "softmax_cross_entropy_with_gaps"]  # fmt: skip
 
 
 class Wider(Draw):
