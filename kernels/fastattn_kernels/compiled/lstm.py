@@ -29,7 +29,7 @@ from .engine.buffers import empty, pieces
 from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
 from .engine.jit import kernel, num_shares, separate, shared
-from .engine.padding import zeros_at_padding
+from .engine.padding import real_rows, zeros_at_padding
 from .engine.product import (
     ceil_div,
     fill_row_addresses,
@@ -55,6 +55,19 @@ def _running(lengths, N, T):
         return _all_running(N, T)
     counts = np.count_nonzero(lengths[:, None] > np.arange(T), axis=0)
     return np.argsort(-lengths, kind="stable"), np.concatenate(([0], np.cumsum(counts)))
+
+
+@lru_cache(maxsize=32)
+def _all_positions(N, T):
+    return (np.arange(N, dtype=np.int64) * T + np.arange(T)[:, None]).ravel()
+
+
+def _positions(order, lengths, N, T):
+    """Where the step of each internal row stands in an array (N, T, ...): n T + t."""
+    if lengths is None:
+        return _all_positions(N, T)
+    t, r = np.nonzero(lengths[order] > np.arange(T)[:, None])
+    return order[r] * T + t
 
 
 # Packed weights up to this many bytes are packed by every share for itself: quicker than a launch, and than fetching from
@@ -90,42 +103,26 @@ def _copy_state(source, start, target, position, H):
         clear(target, position, H)
 
 
-@kernel
-def _real_steps(share, shares, order, starts):
-    """The internal rows of a share's samples, and where these steps stand in an array (N, T, ...): n T + t."""
-    T = starts.size - 1
-    rows, positions = np.empty(starts[T], np.int64), np.empty(starts[T], np.int64)
-    count = 0
-    for t in range(T):
-        for r in range(share, starts[t + 1] - starts[t], shares):
-            rows[count], positions[count] = starts[t] + r, order[r] * T + t
-            count += 1
-    return rows[:count], positions[:count]
-
-
-@separate("n n n n i i v v v v n v v")
-def project(share, shares, D, H, x_rows, rows, x, Wx, b, projected, step, panels, tile):
-    """A share of x Wx + b for the rows x_rows of x, which become the rows ``rows`` of ``projected``, all arrays flat."""
+@separate("n n n n i v v v v n v v")
+def project(share, shares, D, H, x_rows, x, Wx, b, projected, step, panels, tile):
+    """A share of x Wx + b for the rows x_rows of x, whose results stand ``step`` apart; all arrays are flat."""
     matmul(
         share, shares, x_rows.size, 4 * H, D, x, 0, x_rows * D, 1, Wx, 0, np.arange(D) * 4 * H, 1,
-        row_addresses(projected, rows, step), 0, b, panels, tile,
+        row_addresses(projected, np.arange(x_rows.size), step), 0, b, panels, tile,
     )  # fmt: skip
 
 
 @shared
-def _prepare(share, shares, V, order, starts, x, Wx, Wh, b, packed, projected, step, panels, tiles):
-    """Pack Wh, and project all rows of x; V: how many they are, 0 if there is one for each real step."""
+def _prepare(share, shares, x_rows, x, Wx, Wh, b, packed, projected, step, panels, tiles):
+    """Pack Wh, and project all rows of x."""
     D, H = Wx.shape[0], Wh.shape[0]
     pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, packed)
-    rows = positions = np.arange(V)
-    if V == 0:
-        rows, positions = _real_steps(0, 1, order, starts)
-    project(share, shares, D, H, positions, rows, x, Wx.reshape(Wx.size), b, projected, step, panels[share], tiles[share])
+    project(share, shares, D, H, x_rows, x, Wx.reshape(Wx.size), b, projected, step, panels[share], tiles[share])
 
 
 @shared
 def _forward(
-    share, shares, order, starts, ids, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step, h_prev, h_step,
+    share, shares, order, starts, ids, x_rows, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step, h_prev, h_step,
     gates, gate_step, cs, hs, h_last, c_last, panels, tiles,
 ):  # fmt: skip
     N, T = order.size, starts.size - 1
@@ -134,12 +131,7 @@ def _forward(
     weights, mine_projected = packed[share % packed.shape[0]], projected[share % projected.shape[0]]
     if packed.shape[0] > 1:  # nothing is prepared
         pack_matrix(0, 1, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, weights)
-        rows = positions = np.arange(V)
-        if V == 0:
-            rows, positions = _real_steps(share, shares, order, starts)
-        project(
-            0, 1, D, H, positions, rows, x, Wx.reshape(Wx.size), b, mine_projected, gate_step, panels[share], tiles[share]
-        )  # fmt: skip
+        project(0, 1, D, H, x_rows, x, Wx.reshape(Wx.size), b, mine_projected, gate_step, panels[share], tiles[share])
     for v in range(share * V // shares, (share + 1) * V // shares):
         copy(x, v * D, inputs, v * input_step, D)
         inputs[v * input_step + D] = 1
@@ -201,6 +193,7 @@ class _Kept(NamedTuple):
     order: Any
     starts: Any
     ids: Any  # (N T,), or empty
+    x_rows: Any
     inputs: Any
     input_step: int
     h_prev: Any
@@ -218,13 +211,13 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     order, starts = _running(lengths, N, T)
     R = int(starts[-1])
     V = 0 if ids is None else len(x)
-    x_count = V or R
+    x_rows = real_rows(None, V, 1) if V else _positions(order, lengths, N, T)
     input_step, h_step, gate_step = odd_step(D + 1, dtype), odd_step(H, dtype), odd_step(4 * H, dtype)
     weight_numbers, h_count = panel_numbers(H, 4 * H, dtype), R if h0 is not None else R - int(starts[1])
     # A share with weights of its own projects all of V, too; with many shares that would be the greater part of its work.
-    copies = _copies(weight_numbers, dtype) if V * num_shares() <= R else 1
+    copies = _copies(weight_numbers, dtype) if 0 < V * num_shares() <= R else 1
     own = copies > 1
-    inputs, h_prev, gates, cs = pieces(dtype, x_count * input_step, h_count * h_step, R * gate_step, (N + R) * H)
+    inputs, h_prev, gates, cs = pieces(dtype, x_rows.size * input_step, h_count * h_step, R * gate_step, (N + R) * H)
     packed, projected = pieces(dtype, copies * weight_numbers, copies * V * gate_step)
     packed = packed.reshape(copies, -1)
     projected = projected.reshape(copies, -1) if V else gates.reshape(1, -1)
@@ -233,17 +226,18 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     x_flat, ids_flat = _flat(x), _nothing(np.int64) if ids is None else _flat(ids)
     if not own:
         _prepare(
-            V, order, starts, x_flat, Wx, Wh, b, packed[0], projected[0], gate_step, panels, tiles,
-            shares=len(tiles), work=4 * packed.size + 8 * x_count * D * H,
+            x_rows, x_flat, Wx, Wh, b, packed[0], projected[0], gate_step, panels, tiles,
+            shares=len(tiles), work=4 * packed.size + 8 * x_rows.size * D * H,
         )  # fmt: skip
     _forward(
-        order, starts, ids_flat, x_flat, _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed, projected,
+        order, starts, ids_flat, x_rows, x_flat, _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed, projected,
         inputs, input_step, h_prev, h_step, gates, gate_step, cs, _flat(hs), _flat(h_last), _flat(c_last), panels, tiles,
         shares=min(len(tiles), copies) if own else len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
+    from_zeros = h0 is None and c0 is None
     kept = _Kept(
-        V, lengths, order, starts, ids_flat, inputs, input_step, h_prev, h_step, gates, gate_step, cs, h0 is None and c0 is None
-    )
+        V, lengths, order, starts, ids_flat, x_rows, inputs, input_step, h_prev, h_step, gates, gate_step, cs, from_zeros
+    )  # fmt: skip
     return hs, h_last, c_last, kept
 
 
@@ -317,16 +311,13 @@ def _sum_by_token(share, shares, V, order, starts, ids, dz, step, H, sums):
 
 @shared
 def _gradients(
-    share, shares, V, order, starts, h_prev, h_step, dz, step, inputs, input_step, sums, Wx, dWx, dWh, db, dx, panels, tiles
-):
+    share, shares, R, h_prev, h_step, dz, step, x_rows, inputs, input_step, sums, Wx, dWx, dWh, db, dx, panels, tiles
+):  # fmt: skip
     """dWh = h_prev^T dz over the rows that have an h_prev; [dWx; db] = inputs^T sums; dx = sums Wx^T."""
     D, H = dWx.shape[0], dWh.shape[0]
-    R = starts[starts.size - 1]
     panel, tile = panels[share], tiles[share]
     none = tile[:0]
-    rows = positions = np.arange(V)
-    if V == 0:
-        rows, positions = _real_steps(0, 1, order, starts)
+    rows = np.arange(x_rows.size) * step
     first_row = R - h_prev.size // h_step
     matmul(
         share, shares, H, 4 * H, R - first_row, h_prev, 0, np.arange(H), h_step,
@@ -337,12 +328,12 @@ def _gradients(
     fill_row_addresses(dWx.reshape(dWx.size), 0, 4 * H, dW_rows[:D])
     fill_row_addresses(db, 0, 0, dW_rows[D:])
     matmul(
-        share, shares, D + 1, 4 * H, rows.size, inputs, 0, np.arange(D + 1), input_step, sums, 0, rows * step, 1,
+        share, shares, D + 1, 4 * H, rows.size, inputs, 0, np.arange(D + 1), input_step, sums, 0, rows, 1,
         dW_rows, 0, none, panel, tile,
     )  # fmt: skip
     matmul(
-        share, shares, rows.size, D, 4 * H, sums, 0, rows * step, 1, Wx.reshape(Wx.size), 0, np.arange(4 * H), 4 * H,
-        row_addresses(dx, positions, D), 0, none, panel, tile,
+        share, shares, rows.size, D, 4 * H, sums, 0, rows, 1, Wx.reshape(Wx.size), 0, np.arange(4 * H), 4 * H,
+        row_addresses(dx, x_rows, D), 0, none, panel, tile,
     )  # fmt: skip
 
 
@@ -368,7 +359,7 @@ def _sequence_backward(dhs, dh_last, dc_last, Wx, Wh, kept, dx, dWx, dWh, db, st
         _sum_by_token(V, order, starts, kept.ids, gates, gate_step, H, sums, work=4 * R * H)
     panels, tiles = scratch(dtype)
     _gradients(
-        V, order, starts, kept.h_prev, kept.h_step, gates, gate_step, kept.inputs, kept.input_step, sums if V else gates,
+        R, kept.h_prev, kept.h_step, gates, gate_step, kept.x_rows, kept.inputs, kept.input_step, sums if V else gates,
         Wx, dWx, dWh, db, _flat(dx), panels, tiles, shares=len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
     return dh0, dc0

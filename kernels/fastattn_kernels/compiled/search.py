@@ -35,10 +35,8 @@ def _prepare(
     (V, D), H = W.shape, Wh.shape[0]
     flat_Wx = Wx.reshape(Wx.size)
     if projected.size > 0:
-        tokens, vectors = np.arange(V), W.reshape(W.size)
-        project(
-            share, shares, D, H, tokens, tokens, vectors, flat_Wx, b, projected, gate_step, panels[share], tiles[share]
-        )  # fmt: skip
+        vectors = W.reshape(W.size)
+        project(share, shares, D, H, np.arange(V), vectors, flat_Wx, b, projected, gate_step, panels[share], tiles[share])
     else:
         pack_matrix(share, shares, D, 4 * H, flat_Wx, 4 * H, 1, x_weights)
     pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, h_weights)
