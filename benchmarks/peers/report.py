@@ -27,7 +27,8 @@ ENOUGH_OF_THE_CORES = 0.95
 LEGEND = (
     f"Medians over the rounds. Time ratio: the peer's median over {BASELINE}'s, and the median of the same ratio within "
     "each round; above 1, the peer is slower. Peak MB: of the process, the library's own included. First step: seconds from "
-    "the start of the process to the end of its first step. numpy is the reference set of kernels."
+    "the start of the process to the end of its first step. GFLOP/s: of the products that the model's definition has; "
+    f"{BASELINE} leaves some of them out (docs/performance.md). numpy is the reference set of kernels."
 )
 
 
