@@ -51,6 +51,10 @@ class Layer:
             raise RuntimeError(f"{name}.backward was called a second time; expected a {name}.forward before each")
         return self._kept
 
+    def forget(self) -> None:
+        """Let go of what is kept for a backward, which then needs a forward first."""
+        self._kept = None
+
     def _use_up(self) -> None:
         """For a backward that works in the memory of what forward kept: there is no second one."""
         self._kept = _USED_UP

@@ -109,31 +109,33 @@ class LSTM(Layer):
 
 
 class EmbeddingLSTM(Layer):
-    """An embedding and an LSTM as one: what ``lstm.forward(embedding.forward(ids))`` gives, up to rounding, but faster.
+    """An embedding and an LSTM as one: what ``lstm.forward(embedding.forward(ids))`` gives, up to rounding.
 
-    What follows from a token's vector alone, its product with Wx, is computed once for each token of the vocabulary and not
-    for each position, where the batch is at least twice as large; of the gradients that pass there, likewise. (A product
-    distributes over a sum: positions with the same token share the factor.)
+    With the compiled kernels it is faster if the batch has at least 2V real positions. What follows from a token's vector
+    alone, its product with Wx, is then computed once for each of the V tokens and not for each position; backward adds up
+    the gradients of a token's positions before it multiplies them.
 
-    ``params`` and ``grads`` are those of the two layers, which stay usable by themselves. The state is the LSTM's:
-    ``lstm.set_state``, ``lstm.h`` and so on; after ``backward`` of a forward that started from zeros, ``lstm.dh`` and
-    ``lstm.dc`` are None. ValueError if the layers do not fit together, TypeError if their dtypes differ.
+    ``params`` and ``grads`` are those of the two layers, whose own forward and backward are not called. The state is that of
+    the LSTM: ``lstm.set_state``, ``lstm.h`` and so on; after ``backward`` of a forward that started from zeros, ``lstm.dh``
+    and ``lstm.dc`` are None. ValueError if the layers do not fit together, TypeError if their dtypes differ.
     """
 
     def __init__(self, embedding: Embedding, lstm: LSTM) -> None:
         super().__init__()
-        (W,), Wx = embedding.params, lstm.params[0]
-        if W.shape[1] != len(Wx):
-            raise ValueError(f"the embedding's vectors are {W.shape[1]} wide; expected {len(Wx)}, as the LSTM's Wx has rows")
-        if W.dtype != Wx.dtype:
-            raise TypeError(f"the embedding has dtype {W.dtype}; expected {Wx.dtype}, the LSTM's")
         self.embedding, self.lstm = embedding, lstm
+        self.weights()
         self.params = embedding.params + lstm.params
         self.grads = embedding.grads + lstm.grads
 
     def weights(self) -> list[Array]:
-        """The two layers' weights, for a kernel. ValueError if a caller has put another kind of array in their lists."""
-        return self.embedding.weights() + self.lstm.weights()
+        """The two layers' weights, for a kernel. An error, as above, if a caller has put others in their lists."""
+        weights = self.embedding.weights() + self.lstm.weights()
+        W, Wx = weights[:2]
+        if W.shape[1] != len(Wx):
+            raise ValueError(f"the embedding's vectors are {W.shape[1]} wide; expected {len(Wx)}, as the LSTM's Wx has rows")
+        if W.dtype != Wx.dtype:
+            raise TypeError(f"the embedding has dtype {W.dtype}; expected {Wx.dtype}, the LSTM's")
+        return weights
 
     def forward(self, ids: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """ids (N, T), integers from 0 to V - 1 -> hs (N, T, H), zeros at padding, where any integer may stand."""
@@ -143,6 +145,8 @@ class EmbeddingLSTM(Layer):
         kernels = backend.kernels()
         hs, h, c, cache = kernels.embedding_lstm_forward(W, ids, h0, c0, Wx, Wh, b, lengths)
         self.lstm._end_in(h, c)
+        self.embedding.forget()
+        self.lstm.forget()
         self._keep(kernels, hs.shape, cache)
         return hs
 

@@ -7,7 +7,6 @@ from fastattn.layers import Attention, Dropout, checks
 from fastattn.layers.checks import Array
 
 from . import initial
-from .base import Model
 from .recurrent import Recurrent
 
 
@@ -16,7 +15,7 @@ def last_steps(lengths: Array | None, N: int, T: int) -> tuple[Array, Array]:
     return np.arange(N), np.full(N, T - 1) if lengths is None else lengths - 1
 
 
-class Decoder(Model):
+class Decoder(Recurrent):
     """Embedding, dropout, LSTM; attention over the source; dropout; an affine map of (context, state) to scores.
 
     The LSTM starts from the encoder's last real state, with a cell state of zeros.
@@ -45,8 +44,7 @@ class Decoder(Model):
         self.attention = Attention(join=True)
         self.output_dropout = Dropout(dropout, seed=generator)
         self.affine = initial.affine(generator, 2 * H, V, dtype)
-        self.recurrent = Recurrent(self.embedding, self.dropout, self.lstm)
-        super().__init__(self.recurrent, self.attention, self.output_dropout, self.affine)
+        super().__init__(self.embedding, self.dropout, self.lstm, self.attention, self.output_dropout, self.affine)
         self._last_steps: tuple[Array, Array] | None = None
 
     @property
@@ -67,12 +65,13 @@ class Decoder(Model):
         hs_enc = checks.floats("hs_enc", hs_enc, ("N", "T1", H), self.params[0].dtype)
         N, T1, _ = hs_enc.shape
         source_lengths = checks.lengths("source_lengths", source_lengths, N, T1)
-        t = np.asarray(t)
-        if t.ndim == 2 and len(t) != N:
+        t, lengths = checks.ids("t", t, ("N", "T2"), len(self.embedding.params[0]), lengths)
+        if len(t) != N:
             raise ValueError(f"t has a batch of {len(t)}; expected {N}, the batch of hs_enc")
-        self._last_steps = last_steps(source_lengths, N, T1)
-        self.lstm.set_state(hs_enc[self._last_steps])
-        hs = self.recurrent.forward(t, lengths=lengths)  # (N, T2, H)
+        last = last_steps(source_lengths, N, T1)
+        self.lstm.set_state(hs_enc[last])
+        hs = self._states(t, lengths)  # (N, T2, H)
+        self._last_steps = last
         joined = self.attention.forward(hs_enc, hs, source_lengths=source_lengths, target_lengths=lengths)  # (N, T2, 2H)
         return self.affine.forward(self.output_dropout.forward(joined), lengths=lengths)
 
@@ -81,6 +80,6 @@ class Decoder(Model):
         if self._last_steps is None:
             raise RuntimeError("Decoder.backward was called before Decoder.forward")
         dhs_enc, dhs = self.attention.backward(self.output_dropout.backward(self.affine.backward(dscores)))
-        self.recurrent.backward(dhs)
+        self._states_backward(dhs)
         dhs_enc[self._last_steps] += self.lstm.dh
         return dhs_enc

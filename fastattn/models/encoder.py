@@ -7,11 +7,10 @@ from fastattn.layers import Dropout, checks
 from fastattn.layers.checks import Array
 
 from . import initial
-from .base import Model
 from .recurrent import Recurrent
 
 
-class Encoder(Model):
+class Encoder(Recurrent):
     """Embedding, dropout, LSTM.
 
     V tokens, vectors of width D, states of width H. dtype: float32 or float64. seed: a whole number or a Generator, for
@@ -34,13 +33,12 @@ class Encoder(Model):
         self.embedding = initial.embedding(generator, V, D, dtype)
         self.dropout = Dropout(dropout, seed=generator)
         self.lstm = initial.lstm(generator, D, H, dtype)
-        self.recurrent = Recurrent(self.embedding, self.dropout, self.lstm)
-        super().__init__(self.recurrent)
+        super().__init__(self.embedding, self.dropout, self.lstm)
 
     def forward(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """x (N, T1), token ids -> hs (N, T1, H), zeros at padding."""
-        return self.recurrent.forward(x, lengths=lengths)
+        return self._states(x, lengths)
 
     def backward(self, dhs: ArrayLike) -> None:
         """dhs (N, T1, H)."""
-        self.recurrent.backward(dhs)
+        self._states_backward(dhs)

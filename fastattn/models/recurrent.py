@@ -9,24 +9,30 @@ from .base import Model
 
 
 class Recurrent(Model):
-    """Embedding, dropout, LSTM; while there is nothing to drop, embedding and LSTM as one."""
+    """A model that begins with an embedding, dropout and an LSTM.
 
-    def __init__(self, embedding: Embedding, dropout: Dropout, lstm: LSTM) -> None:
-        super().__init__(embedding, dropout, lstm)
-        self.embedding, self.dropout, self.lstm = embedding, dropout, lstm
-        self._as_one = EmbeddingLSTM(embedding, lstm)
-        self._dropped = False
+    While there is nothing to drop, embedding and LSTM run as one, unless layers of another class were put in their place.
+    """
 
-    def forward(self, ids: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+    embedding: Embedding
+    dropout: Dropout
+    lstm: LSTM
+    _as_one: EmbeddingLSTM | None = None  # after a forward that ran them as one
+
+    def _states(self, ids: ArrayLike, lengths: ArrayLike | None) -> Array:
         """ids (N, T), token ids -> hs (N, T, H), zeros at padding."""
-        self._dropped = self.dropout.drops
-        if not self._dropped:
-            return self._as_one.forward(ids, lengths=lengths)
-        return self.lstm.forward(self.dropout.forward(self.embedding.forward(ids, lengths=lengths)), lengths=lengths)
+        as_one = None
+        if not self.dropout.drops and type(self.embedding) is Embedding and type(self.lstm) is LSTM:
+            as_one = EmbeddingLSTM(self.embedding, self.lstm)
+            hs = as_one.forward(ids, lengths=lengths)
+        else:
+            hs = self.lstm.forward(self.dropout.forward(self.embedding.forward(ids, lengths=lengths)), lengths=lengths)
+        self._as_one = as_one
+        return hs
 
-    def backward(self, dhs: ArrayLike) -> None:
+    def _states_backward(self, dhs: ArrayLike) -> None:
         """dhs (N, T, H)."""
-        if self._dropped:
+        if self._as_one is None:
             self.embedding.backward(self.dropout.backward(self.lstm.backward(dhs)))
         else:
             self._as_one.backward(dhs)

@@ -199,3 +199,35 @@ def test_an_embedding_and_an_lstm_that_do_not_fit_together(weights, rng):
     lstm.set_state(np.zeros((N + 1, H)))
     with pytest.raises(ValueError, match=f"ids has a batch of {N}, but the state to start from has a batch of {N + 1}"):
         layer.forward(np.zeros((N, T), int))
+
+
+def test_weights_of_another_kind_are_refused_before_any_kernel(backend, weights, rng):
+    embedding, lstm = fastattn.Embedding(normal(rng, 4, D, dtype=float)), fastattn.LSTM(*weights)
+    layer = fastattn.EmbeddingLSTM(embedding, lstm)
+    ids = rng.integers(0, 4, (N, T))
+    embedding.params[0], embedding.grads[0] = np.zeros((4, 2)), np.zeros((4, 2))
+    with pytest.raises(ValueError, match=f"the embedding's vectors are 2 wide; expected {D}"):
+        layer.forward(ids)
+    embedding.params[0], embedding.grads[0] = np.zeros((4, D), "f"), np.zeros((4, D), "f")
+    with pytest.raises(TypeError, match="the embedding has dtype float32; expected float64"):
+        layer.forward(ids)
+
+
+def test_after_a_forward_as_one_the_layers_have_none_of_their_own(backend, weights, rng):
+    embedding, lstm = fastattn.Embedding(normal(rng, 4, D, dtype=float)), fastattn.LSTM(*weights)
+    ids = rng.integers(0, 4, (N, T))
+    hs = lstm.forward(embedding.forward(ids))
+    fastattn.EmbeddingLSTM(embedding, lstm).forward(ids)
+    with pytest.raises(RuntimeError, match=r"LSTM\.backward was called before LSTM\.forward"):
+        lstm.backward(hs)
+    with pytest.raises(RuntimeError, match=r"Embedding\.backward was called before Embedding\.forward"):
+        embedding.backward(np.zeros((N, T, D)))
+
+
+def test_a_vector_that_no_id_uses_may_hold_anything(backend, weights, rng):
+    W = normal(rng, 3, D, dtype=float)
+    W[1] = np.nan
+    layer = fastattn.EmbeddingLSTM(fastattn.Embedding(W), fastattn.LSTM(*weights))
+    layer.forward(2 * rng.integers(0, 2, (N, T)))
+    layer.backward(normal(rng, N, T, H, dtype=float))
+    assert all(np.isfinite(grad).all() for grad in layer.grads)

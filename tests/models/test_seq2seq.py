@@ -285,3 +285,38 @@ def test_a_model_can_be_copied_at_any_time(backend, rng, copied):
         assert not np.shares_memory(param, same_param)
     other.params[0][...] = 0  # the layer's own array, in the copy as well
     assert not other.encoder.embedding.params[0].any()
+
+
+def test_a_forward_that_fails_leaves_the_one_before_it_its_backward(backend, rng):
+    decoder = fastattn.Decoder(13, 5, 7, seed=1)
+    t, hs_enc, dscores = rng.integers(0, 13, (2, 4)), rng.standard_normal((2, 6, 7)).astype("f"), np.ones((2, 4, 13), "f")
+    decoder.forward(t, hs_enc, source_lengths=[2, 3])
+    expected = decoder.backward(dscores)
+    decoder.forward(t, hs_enc, source_lengths=[2, 3])
+    with pytest.raises(IndexError, match="expected a token id from 0 to 12"):
+        decoder.forward(t + 13, hs_enc, source_lengths=[6, 6])
+    np.testing.assert_array_equal(decoder.backward(dscores), expected)
+
+
+def test_a_forward_that_fails_does_not_change_what_dropout_did(backend, rng):
+    encoder = fastattn.Encoder(13, 5, 7, seed=1, dropout=0.5)
+    x, dhs = rng.integers(0, 13, (2, 6)), np.ones((2, 6, 7), "f")
+    encoder.forward(x)
+    encoder.backward(dhs)
+    expected = [grad.copy() for grad in encoder.grads]
+    same = fastattn.Encoder(13, 5, 7, seed=1, dropout=0.5)
+    same.eval().forward(rng.integers(0, 13, (2, 6)))
+    same.train().forward(x)
+    with pytest.raises(IndexError):
+        same.eval().forward(x + 13)
+    same.backward(dhs)
+    for grad, before in zip(same.grads, expected, strict=True):
+        np.testing.assert_array_equal(grad, before)
+
+
+def test_a_layer_that_is_replaced_is_used(backend, rng):
+    encoder = fastattn.Encoder(13, 5, 7, seed=1)
+    x = rng.integers(0, 13, (2, 6))
+    before = encoder.forward(x)
+    encoder.embedding = fastattn.Embedding(np.zeros((13, 5), "f"))
+    assert not np.array_equal(encoder.forward(x), before)

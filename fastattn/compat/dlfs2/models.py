@@ -83,8 +83,8 @@ class BaseModel:
 class _EmbeddingAndLSTM:
     """What begins with an embedding and an LSTM: ``embed`` and ``lstm``.
 
-    They run as one, unless a user has put others in their place, or has overridden a forward or a backward, which may
-    then want to use one of them by itself.
+    They run as one; but one after the other if they are of another class, and in a class derived from ours, which may have a
+    forward or a backward of its own that uses one of them.
     """
 
     embed: Any
@@ -92,9 +92,12 @@ class _EmbeddingAndLSTM:
     _as_one: EmbeddingLSTM | None = None  # after a forward that ran them as one
 
     def _states(self, xs: ArrayLike) -> Array:
-        own = type(self).__module__ == __name__ and type(self.embed) is TimeEmbedding and type(self.lstm) is TimeLSTM
-        self._as_one = EmbeddingLSTM(self.embed, self.lstm) if own else None
-        return self.lstm.forward(self.embed.forward(xs)) if self._as_one is None else self._as_one.forward(xs)
+        as_one = None
+        if type(self).__module__ == __name__ and type(self.embed) is TimeEmbedding and type(self.lstm) is TimeLSTM:
+            as_one = EmbeddingLSTM(self.embed, self.lstm)
+        hs = self.lstm.forward(self.embed.forward(xs)) if as_one is None else as_one.forward(xs)
+        self._as_one = as_one
+        return hs
 
     def _states_backward(self, dhs: ArrayLike) -> None:
         if self._as_one is None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .engine.buffers import empty
-from .engine.cpu import GROUP_BYTES
+from .engine.cpu import GROUP_BYTES, TILE
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.product import ceil_div, fill_row_addresses, matmul, odd_step, row_addresses, scratch
@@ -87,8 +87,9 @@ def affine_backward(dout, x, W, dW, db, lengths):
     V = W.shape[1]
     dtype = x.dtype
     rows = real_rows(lengths, N, T)
-    # dW passes through the cache once for each block of the rows, and these blocks are longer where x is read along rows.
-    is_large = K * V * dtype.itemsize > _LARGE
+    # dW passes through the cache once for each block of the rows; on most machines these blocks are longer where x is read
+    # along rows.
+    is_large = K * V * dtype.itemsize > _LARGE and TILE.depth > TILE.depth_of_columns
     step = odd_step(rows.size if is_large else K + 1, dtype)
     copied = empty((K + 1 if is_large else rows.size) * step, dtype)
     if is_large:

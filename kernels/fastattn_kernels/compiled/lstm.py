@@ -70,8 +70,8 @@ def _positions(order, lengths, N, T):
     return order[r] * T + t
 
 
-# Packed weights up to this many bytes are packed by every share for itself: quicker than a launch, and than fetching from
-# another core's cache.
+# Packed weights up to this many bytes are packed by every share for itself (but in a forward from arrays): quicker than a
+# launch, and than fetching from another core's cache.
 _OWN_WEIGHTS = 1 << 18
 
 
@@ -132,8 +132,16 @@ def _forward(
     if packed.shape[0] > 1:  # nothing is prepared
         pack_matrix(0, 1, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, weights)
         project(0, 1, D, H, x_rows, x, Wx.reshape(Wx.size), b, mine_projected, gate_step, panels[share], tiles[share])
+    occurs = np.zeros(V, np.bool_)
+    if V > 0:
+        for t in range(T):
+            for r in range(starts[t + 1] - starts[t]):
+                occurs[ids[order[r] * T + t]] = True
     for v in range(share * V // shares, (share + 1) * V // shares):
-        copy(x, v * D, inputs, v * input_step, D)
+        if occurs[v]:
+            copy(x, v * D, inputs, v * input_step, D)
+        else:  # whatever stands there, NaN too, must not come into dWx
+            clear(inputs, v * input_step, D)
         inputs[v * input_step + D] = 1
     first_row = starts[1] if h0.size == 0 else 0  # the first that has a row of h_prev
     mine = ceil_div(N - share, shares)
@@ -169,7 +177,7 @@ def _forward(
         if start >= first_row:
             multiply_rows(
                 rows_now, h_prev, (start - first_row) * h_step, h_rows, H, weights, 4 * H,
-                gates, start * gate_step, gate_rows, addends, addend_start, -1,
+                start * gate_step, gate_rows, addends, addend_start, -1,
             )  # fmt: skip
         for i in range(rows_now):
             r = share + i * shares
@@ -186,7 +194,7 @@ def _forward(
 
 
 class _Kept(NamedTuple):
-    """What a forward keeps for its backward. V: how many rows x has, 0 if one for each real step."""
+    """What a forward keeps for its backward. V: the number of tokens, 0 where x was given as arrays."""
 
     V: int
     lengths: Any
@@ -282,7 +290,7 @@ def _backward(
             )
         if t > 0 or dh0.size > 0:
             multiply_rows(
-                rows, gates, start * gate_step, gate_rows, 4 * H, weights, H, dh, 0, dh_rows,
+                rows, gates, start * gate_step, gate_rows, 4 * H, weights, H, 0, dh_rows,
                 gate_rows[:0], 0, start_prev * gate_step if t > 0 else -1,
             )  # fmt: skip
     if dh0.size > 0:

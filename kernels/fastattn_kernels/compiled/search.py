@@ -95,9 +95,9 @@ def _search(
             addends = row_addresses(projected, tokens[:running], gate_step)
         else:
             multiply_rows(
-                running, vectors, 0, tokens[:running] * D, D, x_weights, 4 * H, gates, 0, gate_rows, bias_rows, 0, -1
+                running, vectors, 0, tokens[:running] * D, D, x_weights, 4 * H, 0, gate_rows, bias_rows, 0, -1
             )  # fmt: skip
-        multiply_rows(running, outputs, H, output_rows, H, h_weights, 4 * H, gates, 0, gate_rows, addends, 0, -1)
+        multiply_rows(running, outputs, H, output_rows, H, h_weights, 4 * H, 0, gate_rows, addends, 0, -1)
         for i in range(running):
             n = samples[i]
             out = outputs[n * output_step : n * output_step + 2 * H]
@@ -107,7 +107,7 @@ def _search(
             softmax_row(weights, at, lengths[n])
             _context(hs_enc[n], lengths[n], weights[at : at + lengths[n]], out[:H])
         multiply_rows(
-            running, outputs, 0, output_rows, 2 * H, output_weights, V, scores, 0, score_rows, output_bias_rows, 0, -1
+            running, outputs, 0, output_rows, 2 * H, output_weights, V, 0, score_rows, output_bias_rows, 0, -1
         )  # fmt: skip
         left = 0
         for i in range(running):
@@ -136,7 +136,7 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     panels, tiles = scratch(dtype)
     _prepare(
         W, Wx, Wh, b, W_out, b_out, x_weights, biases, projected, gate_step, h_weights, output_weights, output_biases,
-        panels, tiles, shares=len(tiles), work=4 * (h_weights.size + output_weights.size),
+        panels, tiles, shares=len(tiles), work=4 * (h_weights.size + output_weights.size) + 2 * projected.size * D,
     )  # fmt: skip
     ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
     attention = zeros((N, sample_size, T1), dtype)

@@ -86,7 +86,7 @@ def zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def pieces(dtype: Any, *counts: int) -> list[np.ndarray]:
-    """Flat arrays of so many numbers, which begin on cache lines of one block: quicker than a block for each."""
+    """Flat arrays of so many numbers out of one block: quicker than a block for each. On cache lines unless it is small."""
     numbers = _ALIGNMENT // np.dtype(dtype).itemsize
     rounded = [-(-count // numbers) * numbers for count in counts]
     memory, start, arrays = empty(sum(rounded), dtype), 0, []
@@ -99,8 +99,8 @@ def pieces(dtype: Any, *counts: int) -> list[np.ndarray]:
 def on_huge_pages(numbers: int, dtype: Any) -> np.ndarray:
     """A flat array, not of the pool, in pages of 2 MiB where the system has some to give.
 
-    For memory that is read in every order over and over: the core remembers where few pages are. NumPy asks the system for
-    such pages from 4 MiB on; of a larger block, only what is written takes memory.
+    For memory that is read over and over: a core finds the addresses of a few large pages sooner than of many small ones. NumPy
+    asks the system for such pages from 4 MiB on; of a larger block, only what is written takes memory.
     """
     nbytes = numbers * np.dtype(dtype).itemsize
     memory = np.empty(nbytes + 2 * _HUGE_PAGE, np.uint8)

@@ -2,7 +2,8 @@
 
 A product c = a b is cut into panels of PANEL columns (four lane groups) and tiles of at most TILE.rows rows. The panel of b is
 copied ("packed") so that its rows stand one after another, as the inner loop reads them; a is read, and c written, where it is.
-Every element is the sum over k in order, with one accumulator: the same bits however rows, columns and k are divided.
+Every element is the sum over k in order, with one accumulator for each block of k: the same bits however rows and columns are
+divided.
 """
 
 from functools import cache
@@ -120,18 +121,18 @@ def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
         pack_panel(b, p * width * column_step, b_rows, k, min(k + 64, rows), column_step, count, width, panels, at)
 
 
-# Packed weights that stay in the second-level cache while all rows pass.
+# So much of a packed matrix stays in the second-level cache while all rows pass.
 _BLOCK_BYTES = 384 << 10
 
 
-@separate("n v n i n v n v n i i n n")
-def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c, c_start, c_rows, addends, addend_start, ahead):
+@separate("n v n i n v n n i i n n")
+def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c_start, c_rows, addends, addend_start, ahead):
     """c = a times a packed matrix (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
 
     Row r of a is at a_start + a_rows[r]; row r of c is at c_start numbers beyond the address c_rows[r], and is written up to
-    a whole lane group. To it is added what stands addend_start numbers beyond the address addends[r], which is read as far;
-    nothing if addends is empty. ahead: the rows at ahead + a_rows[r] of a will be read next, and are fetched meanwhile, a few
-    of them beside each of the first panels; negative for none.
+    a whole lane group. To it is added what stands addend_start numbers beyond the address addends[r], of which a whole lane
+    group is read, too; nothing if addends is empty. ahead: the rows at ahead + a_rows[r] of a will be read next, and are
+    fetched meanwhile, a few of them beside each of the first panels; negative for none.
     """
     width = panel_width(a)
     tiles = tile_count(rows)

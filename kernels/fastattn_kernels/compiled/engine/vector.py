@@ -33,7 +33,7 @@ _TILE_BYTES = TILE.vectors * TILE.vector_bytes
 TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)  # a lane group takes several tiles where the registers do not hold it
 # Rounds of k that the inner loop does at once: a small tile would spend as long on counting as on multiplying.
 _UNROLL = 1 if TILE.rows * TILE.vectors > 12 else 4
-TO_ZEROS = -1  # instead of the first of the addresses of what the sums of a tile are added to
+TO_ZEROS = -1  # as addend_first: the sums of a tile are added to zeros
 NOTHING_AHEAD = 0  # the tile looks ahead to no address
 # add_tile_dots does up to so many dot products squared at once, which need as many registers and some more.
 DOT_ROWS = 4 if TILE.rows * TILE.vectors > 12 else 3
