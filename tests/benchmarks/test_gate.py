@@ -135,7 +135,7 @@ class TestRefusals:
 class TestProofs:
     """Through asv, with a virtual environment that holds one commit's wheel after the other's."""
 
-    LSTM = r"LSTM\.time_forward\('compiled', 'date'\)"
+    LSTM = r"kernels\.LSTM\.time_forward\('compiled', 'date'\)"
     OTHER = r"Embedding\.time_forward\('compiled', 'g2p'\)"
 
     def compare(self, clone, base, new, rounds=3):
