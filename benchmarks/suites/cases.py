@@ -44,36 +44,33 @@ def _layer(layer: Any, inputs: tuple[Any, ...], dout: Any, flop: int = 0) -> Cas
     return Case(lambda: layer.forward(*inputs), lambda: layer.backward(dout), flop)
 
 
+def _lstm(s: Shape, dtype: str) -> fastattn.LSTM:
+    return fastattn.LSTM(_floats(dtype, s.D, 4 * s.H), _floats(dtype, s.H, 4 * s.H), _floats(dtype, 4 * s.H))
+
+
+def _sequence(forward: Call, backward: Call, s: Shape) -> Case:
+    """An LSTM's case: its backward has a forward before it, for there is no second backward for one forward."""
+
+    def both() -> None:
+        forward()
+        backward()
+
+    return Case(forward, both, 2 * s.N * s.T1 * (s.D + s.H) * 4 * s.H)
+
+
 def lstm(s: Shape, dtype: str) -> Case:
-    layer = fastattn.LSTM(_floats(dtype, s.D, 4 * s.H), _floats(dtype, s.H, 4 * s.H), _floats(dtype, 4 * s.H))
+    layer = _lstm(s, dtype)
     xs, dhs = _floats(dtype, s.N, s.T1, s.D), _floats(dtype, s.N, s.T1, s.H)
-
-    def both() -> None:  # there is no second backward for one forward
-        layer.forward(xs)
-        layer.backward(dhs)
-
-    return Case(lambda: layer.forward(xs), both, 2 * s.N * s.T1 * (s.D + s.H) * 4 * s.H)
+    return _sequence(lambda: layer.forward(xs), lambda: layer.backward(dhs), s)
 
 
 def embedding_lstm(s: Shape, dtype: str) -> Case:
-    embedding = fastattn.Embedding(_floats(dtype, s.V, s.D))
-    lstm = fastattn.LSTM(_floats(dtype, s.D, 4 * s.H), _floats(dtype, s.H, 4 * s.H), _floats(dtype, 4 * s.H))
+    embedding, lstm = fastattn.Embedding(_floats(dtype, s.V, s.D)), _lstm(s, dtype)
     ids, dhs = np.random.default_rng(0).integers(0, s.V, (s.N, s.T1)), _floats(dtype, s.N, s.T1, s.H)
-    flop = 2 * s.N * s.T1 * (s.D + s.H) * 4 * s.H
     if not hasattr(fastattn, "EmbeddingLSTM"):  # a commit from before it: what it took the place of
-
-        def apart() -> None:
-            lstm.forward(embedding.forward(ids))
-            embedding.backward(lstm.backward(dhs))
-
-        return Case(lambda: lstm.forward(embedding.forward(ids)), apart, flop)
+        return _sequence(lambda: lstm.forward(embedding.forward(ids)), lambda: embedding.backward(lstm.backward(dhs)), s)
     layer = fastattn.EmbeddingLSTM(embedding, lstm)
-
-    def both() -> None:
-        layer.forward(ids)
-        layer.backward(dhs)
-
-    return Case(lambda: layer.forward(ids), both, flop)
+    return _sequence(lambda: layer.forward(ids), lambda: layer.backward(dhs), s)
 
 
 def attention_score_softmax(s: Shape, dtype: str) -> Case:

@@ -98,10 +98,10 @@ class LSTM(Layer):
         kernels, (N, T, H), cache = self._recall()
         Wx, Wh, _ = self.weights()
         dhs = checks.floats("dhs", dhs, (N, T, H), Wx.dtype)
-        dh_last, dc_last = (
-            None if given is None else checks.floats(name, given, (N, H), Wx.dtype)
-            for name, given in (("dh_last", dh_last), ("dc_last", dc_last))
-        )
+        if dh_last is not None:
+            dh_last = checks.floats("dh_last", dh_last, (N, H), Wx.dtype)
+        if dc_last is not None:
+            dc_last = checks.floats("dc_last", dc_last, (N, H), Wx.dtype)
         dWx, dWh, db = self.grads
         self._use_up()
         dxs, self.dh, self.dc = kernels.lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db)
