@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from fastattn_kernels import compiled
-from fastattn_kernels.compiled.engine import activation, buffers, cpu, jit
+from fastattn_kernels.compiled.engine import activation, buffers, compiling, cpu, jit
 from helpers import run_python
 from kernels.cases import Draw
 
@@ -114,6 +114,18 @@ def test_every_kernel_has_files_of_its_own_in_the_cache():
     kernels = [k for module in modules for k in vars(module).values() if isinstance(k, jit.shared)]
     names = {kernel._frame._cache._cache_file._index_name for kernel in kernels}
     assert len(names) == len(set(kernels)) > 10
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    def files():
+        return {(p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*.nb?")}
+
+    code = PRODUCT + "print(right(product()))"
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).strip() == "True"
+    written = files()
+    assert len(written) > 10
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).strip() == "True"
+    assert files() == written
 
 
 def test_without_the_compiler_one_sentence_says_so():
@@ -245,8 +257,8 @@ def test_the_stamp_of_the_cache_covers_every_source_file():
     from pathlib import Path
 
     files = {p.name for p in Path(jit.__file__).parents[1].rglob("*.py")}
-    assert {"lstm.py", "product.py", "vector.py", "jit.py"} <= files
-    assert jit._fingerprint() == jit._stamp
+    assert {"lstm.py", "product.py", "vector.py", "compiling.py"} <= files
+    assert compiling.fingerprint() == compiling.STAMP
 
 
 def test_numbers_given_to_another_thread_stay_valid():
@@ -314,7 +326,7 @@ def _count(share, shares, counts):
     counts[share, 0] += 1
 
 
-@jit.kernel
+@compiling.from_python
 def _apply(x, e, t, s):
     for i in range(x.size):
         e[i] = activation.exp(x[i])

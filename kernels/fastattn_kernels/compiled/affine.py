@@ -1,13 +1,20 @@
 """Affine map of every position: x W + b."""
 
-import numpy as np
-
 from .engine.buffers import empty
 from .engine.cpu import GROUP_BYTES, TILE
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
-from .engine.product import ceil_div, fill_row_addresses, matmul, odd_step, row_addresses, scratch
-from .engine.vector import copy_transposed
+from .engine.product import (
+    ceil_div,
+    evenly_spaced,
+    matmul,
+    odd_step,
+    row_addresses,
+    scaled,
+    scratch,
+    weight_gradients,
+)
+from .engine.vector import copy, copy_transposed
 
 _LARGE = 8 << 20  # bytes of dW that no cache near a core keeps
 
@@ -17,7 +24,7 @@ def _forward(share, shares, x, rows, W, b, out, panels, tiles):
     K, V = W.shape
     out_rows = row_addresses(out, rows, V)
     matmul(
-        share, shares, rows.size, V, K, x, 0, rows * K, 1, W.reshape(W.size), 0, np.arange(K) * V, 1,
+        share, shares, rows.size, V, K, x, 0, scaled(rows, K), 1, W.reshape(W.size), 0, evenly_spaced(K, V), 1,
         out_rows, 0, b, panels[share], tiles[share],
     )  # fmt: skip
 
@@ -36,10 +43,9 @@ def affine_forward(x, W, b, lengths):
 def _compact(share, shares, x, rows, compact, step):
     """Copy the real rows of x one after another, ``step`` apart, and a one after each."""
     K = x.shape[1]
+    flat = x.reshape(x.size)
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
-        source = x[rows[i]]
-        for k in range(K):
-            compact[i * step + k] = source[k]
+        copy(flat, rows[i] * K, compact, i * step, K)
         compact[i * step + K] = 1
 
 
@@ -64,22 +70,16 @@ def _transpose(share, shares, x, rows, block, transposed, step):
 @shared
 def _backward(share, shares, dout, rows, W, x, x_row_step, x_step, dx, dW, db, panels, tiles):
     K, V = W.shape
-    dx_rows, dW_rows = row_addresses(dx, rows, K), np.empty(K + 1, np.int64)
-    fill_row_addresses(dW.reshape(dW.size), 0, V, dW_rows[:K])
-    fill_row_addresses(db, 0, 0, dW_rows[K:])
     panel, tile = panels[share], tiles[share]
-    none = tile[:0]
-    dout_rows = rows * V
+    dout_rows = scaled(rows, V)
     # dx = dout W^T
     matmul(
-        share, shares, rows.size, K, V, dout, 0, dout_rows, 1, W.reshape(W.size), 0, np.arange(V), V,
-        dx_rows, 0, none, panel, tile,
+        share, shares, rows.size, K, V, dout, 0, dout_rows, 1, W.reshape(W.size), 0, evenly_spaced(V, 1), V,
+        row_addresses(dx, rows, K), 0, tile[:0], panel, tile,
     )  # fmt: skip
-    # [dW; db] = [x | 1]^T dout
-    matmul(
-        share, shares, K + 1, V, rows.size, x, 0, np.arange(K + 1) * x_row_step, x_step, dout, 0, dout_rows, 1,
-        dW_rows, 0, none, panel, tile,
-    )  # fmt: skip
+    weight_gradients(
+        share, shares, K, V, rows.size, x, x_row_step, x_step, dout, 0, dout_rows, dW.reshape(dW.size), db, panel, tile
+    )
 
 
 def affine_backward(dout, x, W, dW, db, lengths):

@@ -7,10 +7,21 @@ nothing is packed or transposed unless many target steps share it. Padding is le
 import numpy as np
 
 from .engine.buffers import empty
+from .engine.compiling import kernel
 from .engine.cpu import GROUPS, MAX_ROWS
-from .engine.jit import kernel, separate, shared
+from .engine.jit import separate, shared
 from .engine.padding import all_lengths
-from .engine.product import dots, fill_row_addresses, matmul, panel_width, products, scratch, tile_count
+from .engine.product import (
+    dots,
+    even_row_addresses,
+    evenly_spaced,
+    fill_row_addresses,
+    matmul,
+    panel_width,
+    products,
+    scratch,
+    tile_count,
+)
 from .engine.vector import NOTHING_AHEAD, TO_ZEROS, clear, copy
 from .softmax import softmax_backward_row, softmax_row
 
@@ -167,11 +178,9 @@ def _scores(rows, columns, H, a, a_start, a_step, b, b_start, c, c_start, c_step
     if rows < _ROWS_TO_PACK:
         dots(rows, columns, H, a, a_start, a_step, b, b_start, H, c, c_start, c_step, tile)
         return
-    c_rows = np.empty(rows, np.int64)
-    fill_row_addresses(c, c_start, c_step, c_rows)
     matmul(
-        0, 1, rows, columns, H, a, a_start, np.arange(rows) * a_step, 1, b, b_start, np.arange(H), H,
-        c_rows, 0, tile[:0], packed, tile,
+        0, 1, rows, columns, H, a, a_start, evenly_spaced(rows, a_step), 1, b, b_start, evenly_spaced(H, 1), H,
+        even_row_addresses(c, rows, c_step), c_start, tile[:0], packed, tile,
     )  # fmt: skip
 
 
@@ -181,7 +190,7 @@ def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edg
     T2, width = cs.shape[1:]
     edge, tile = edges[share], tiles[share]
     enc, dec, weights, contexts = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), cs.reshape(cs.size)
-    a_rows, c_rows = np.arange(T2) * T1, np.empty(T2, np.int64)
+    a_rows, c_rows = evenly_spaced(T2, T1), np.empty(T2, np.int64)
     for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
@@ -220,7 +229,7 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
     edge, tile = edges[share], tiles[share]
     enc, dec, weights, dc = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), dcs.reshape(dcs.size)
     denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
-    rows, columns, c_rows = np.arange(T2) * T1, np.arange(T1), np.empty(max(T1, T2), np.int64)
+    rows, columns, c_rows = evenly_spaced(T2, T1), evenly_spaced(T1, 1), np.empty(max(T1, T2), np.int64)
     joined = width > H
     for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]

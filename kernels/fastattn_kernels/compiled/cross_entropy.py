@@ -6,7 +6,8 @@ import numpy as np
 
 from .engine.activation import exp
 from .engine.buffers import empty
-from .engine.jit import reduction, shared
+from .engine.compiling import reduction
+from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.vector import copy
 from .softmax import highest

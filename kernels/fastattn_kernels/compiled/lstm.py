@@ -26,12 +26,15 @@ import numpy as np
 
 from .embedding import embedding_backward, embedding_forward
 from .engine.buffers import empty, pieces
+from .engine.compiling import kernel
 from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
-from .engine.jit import kernel, num_shares, separate, shared
+from .engine.jit import num_shares, separate, shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.product import (
     ceil_div,
+    even_row_addresses,
+    evenly_spaced,
     fill_row_addresses,
     matmul,
     multiply_rows,
@@ -39,7 +42,9 @@ from .engine.product import (
     pack_matrix,
     panel_numbers,
     row_addresses,
+    scaled,
     scratch,
+    weight_gradients,
 )
 from .engine.vector import clear, copy
 
@@ -107,8 +112,8 @@ def _copy_state(source, start, target, position, H):
 def project(share, shares, D, H, x_rows, x, Wx, b, projected, step, panels, tile):
     """A share of x Wx + b for the rows x_rows of x, whose results stand ``step`` apart; all arrays are flat."""
     matmul(
-        share, shares, x_rows.size, 4 * H, D, x, 0, x_rows * D, 1, Wx, 0, np.arange(D) * 4 * H, 1,
-        row_addresses(projected, np.arange(x_rows.size), step), 0, b, panels, tile,
+        share, shares, x_rows.size, 4 * H, D, x, 0, scaled(x_rows, D), 1, Wx, 0, evenly_spaced(D, 4 * H), 1,
+        even_row_addresses(projected, x_rows.size, step), 0, b, panels, tile,
     )  # fmt: skip
 
 
@@ -324,24 +329,18 @@ def _gradients(
     """dWh = h_prev^T dz over the rows that have an h_prev; [dWx; db] = inputs^T sums; dx = sums Wx^T."""
     D, H = dWx.shape[0], dWh.shape[0]
     panel, tile = panels[share], tiles[share]
-    none = tile[:0]
-    rows = np.arange(x_rows.size) * step
+    rows = evenly_spaced(max(R, x_rows.size), step)
     first_row = R - h_prev.size // h_step
-    matmul(
-        share, shares, H, 4 * H, R - first_row, h_prev, 0, np.arange(H), h_step,
-        dz, first_row * step, np.arange(R - first_row) * step, 1,
-        row_addresses(dWh.reshape(dWh.size), np.arange(H), 4 * H), 0, none, panel, tile,
+    weight_gradients(
+        share, shares, H, 4 * H, R - first_row, h_prev, 1, h_step, dz, first_row * step, rows,
+        dWh.reshape(dWh.size), db[:0], panel, tile,
     )  # fmt: skip
-    dW_rows = np.empty(D + 1, np.int64)
-    fill_row_addresses(dWx.reshape(dWx.size), 0, 4 * H, dW_rows[:D])
-    fill_row_addresses(db, 0, 0, dW_rows[D:])
+    weight_gradients(
+        share, shares, D, 4 * H, x_rows.size, inputs, 1, input_step, sums, 0, rows, dWx.reshape(dWx.size), db, panel, tile
+    )
     matmul(
-        share, shares, D + 1, 4 * H, rows.size, inputs, 0, np.arange(D + 1), input_step, sums, 0, rows, 1,
-        dW_rows, 0, none, panel, tile,
-    )  # fmt: skip
-    matmul(
-        share, shares, rows.size, D, 4 * H, sums, 0, rows, 1, Wx.reshape(Wx.size), 0, np.arange(4 * H), 4 * H,
-        row_addresses(dx, x_rows, D), 0, none, panel, tile,
+        share, shares, x_rows.size, D, 4 * H, sums, 0, rows, 1, Wx.reshape(Wx.size), 0, evenly_spaced(4 * H, 1), 4 * H,
+        row_addresses(dx, x_rows, D), 0, tile[:0], panel, tile,
     )  # fmt: skip
 
 

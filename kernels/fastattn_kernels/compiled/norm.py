@@ -4,7 +4,8 @@ import numpy as np
 from numba import carray
 
 from .engine.buffers import empty
-from .engine.jit import reduction, shared
+from .engine.compiling import reduction
+from .engine.jit import shared
 from .engine.lists import addresses, block_range, blocks
 from .engine.vector import pointer_to
 
@@ -38,11 +39,12 @@ def squared_norm(arrays):
 @shared
 def _scale(share, shares, arrays, table, factor):
     first, last = block_range(share, shares, table)
+    f = factor[0]  # read once: for all the compiler knows, x may be the same memory
     for i in range(first, last):
         index, start, end = table[i]
-        x = carray(pointer_to(arrays[0, index], factor), end)
-        for j in range(start, end):
-            x[j] *= factor[0]
+        x = carray(pointer_to(arrays[0, index], factor), end)[start:end]
+        for j in range(x.size):
+            x[j] *= f
 
 
 def scale(arrays, factor):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 from numba import carray
 
-from .engine.jit import kernel, shared
+from .engine.compiling import kernel
+from .engine.jit import shared
 from .engine.lists import addresses, block_range, blocks
 from .engine.vector import pointer_to
 

@@ -7,18 +7,21 @@ samples through all steps, and leaves out those that have ended.
 import numpy as np
 
 from .engine.buffers import empty, zeros
+from .engine.compiling import kernel
 from .engine.gates import gates_forward
-from .engine.jit import kernel, shared
+from .engine.jit import shared
 from .engine.padding import all_lengths
 from .engine.product import (
     ceil_div,
     dots,
+    evenly_spaced,
     fill_row_addresses,
     multiply_rows,
     odd_step,
     pack_matrix,
     panel_numbers,
     row_addresses,
+    scaled,
     scratch,
 )
 from .engine.vector import clear, copy
@@ -35,8 +38,8 @@ def _prepare(
     (V, D), H = W.shape, Wh.shape[0]
     flat_Wx = Wx.reshape(Wx.size)
     if projected.size > 0:
-        vectors = W.reshape(W.size)
-        project(share, shares, D, H, np.arange(V), vectors, flat_Wx, b, projected, gate_step, panels[share], tiles[share])
+        rows, vectors = evenly_spaced(V, 1), W.reshape(W.size)
+        project(share, shares, D, H, rows, vectors, flat_Wx, b, projected, gate_step, panels[share], tiles[share])
     else:
         pack_matrix(share, shares, D, 4 * H, flat_Wx, 4 * H, 1, x_weights)
     pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, h_weights)
@@ -79,7 +82,7 @@ def _search(
     samples = share + np.arange(mine) * shares  # the samples that are still running
     tokens = np.full(mine, start_id)
     enc, weights, vectors = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size), W.reshape(W.size)
-    output_rows = samples * output_step  # context and state
+    output_rows = scaled(samples, output_step)  # context and state
     gate_rows, score_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
     fill_row_addresses(scores, share * score_step, shares * score_step, score_rows)
@@ -95,7 +98,7 @@ def _search(
             addends = row_addresses(projected, tokens[:running], gate_step)
         else:
             multiply_rows(
-                running, vectors, 0, tokens[:running] * D, D, x_weights, 4 * H, 0, gate_rows, bias_rows, 0, -1
+                running, vectors, 0, scaled(tokens[:running], D), D, x_weights, 4 * H, 0, gate_rows, bias_rows, 0, -1
             )  # fmt: skip
         multiply_rows(running, outputs, H, output_rows, H, h_weights, 4 * H, 0, gate_rows, addends, 0, -1)
         for i in range(running):

@@ -2,7 +2,8 @@
 
 from .engine.activation import exp
 from .engine.buffers import empty
-from .engine.jit import reduction, separate, shared
+from .engine.compiling import reduction
+from .engine.jit import separate, shared
 from .engine.padding import all_lengths
 
 

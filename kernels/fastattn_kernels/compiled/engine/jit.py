@@ -1,9 +1,6 @@
-"""How the kernels are compiled and run: the one factory of Numba's options, and the launch of a kernel (see `threads`).
+"""How a kernel is run, and how functions call each other by name (see `linking`, `threads`).
 
-Three kinds of functions:
-
-- ``@kernel``: a serial function that is inlined into what calls it;
-- ``@separate(arguments)``: a serial function that is compiled once for each dtype, and called by name (see `linking`);
+- ``@separate(arguments)``: a serial function that is compiled once for each dtype, and called by name;
 - ``@shared``: what a launch runs. Its first arguments are (share, shares), and it does one share of the work. Called from
   Python, without these two, it does all shares, on all threads.
 
@@ -11,25 +8,16 @@ Which share an output element falls in never changes how it is computed; that is
 number of threads.
 """
 
-import hashlib
+import inspect
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
-from numba import config, njit, types
-from numba.extending import overload
+from numba import types
+from numba.extending import intrinsic
 
 from . import buffers, linking, threads
-
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-if config.DISABLE_JIT:
-    raise RuntimeError("the compiled kernels need Numba's compiler, which NUMBA_DISABLE_JIT switches off")
+from .compiling import from_python, kernel, name_of
 
 # Work of fewer operations than this is done before a second thread has woken.
 _SERIAL_BELOW = 200_000
@@ -37,68 +25,6 @@ _SERIAL_BELOW = 200_000
 _lock = threading.RLock()  # one launch at a time
 _threads = 1
 _pool: threads.Pool | None = None
-
-
-def _fingerprint() -> str:
-    """A hash of every source file of the compiled kernels: code that was inlined must not outlive a change of its file."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-_stamp = _fingerprint()
-
-
-def _name(function: Any) -> str:
-    return f"fastattn.{function.__module__}.{function.__qualname__}.{_stamp[:16]}"
-
-
-def _one_process_at_a_time(files: Any, folder: str) -> None:
-    """Lock a function's cache while it is read or written.
-
-    Numba does not: two processes that compile at once can enter one's index with the other's machine code in it.
-    """
-
-    def locked(access: Any) -> Any:
-        def call(*arguments: Any) -> Any:
-            try:
-                with open(os.path.join(folder, "fastattn.lock"), "ab") as lock:
-                    if fcntl is not None:
-                        fcntl.flock(lock, fcntl.LOCK_EX)
-                    return access(*arguments)
-            except OSError:
-                return None  # a full disk, say: what was compiled serves this process alone
-
-        return call
-
-    files.load, files.save = locked(files.load), locked(files.save)
-
-
-def _compiled(function: Any, **options: Any) -> Any:
-    """Numba's compiler with the options that all kernels share: no GIL, division as in NumPy, a cache on disk."""
-    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
-    try:
-        dispatcher.enable_caching()
-        # Numba's own stamp covers only the file in which the function stands. This name is private to Numba; a version
-        # that lacks it keeps Numba's stamp.
-        if hasattr(dispatcher._cache, "_cache_file"):
-            dispatcher._cache._cache_file._source_stamp = _stamp
-            _one_process_at_a_time(dispatcher._cache._cache_file, dispatcher._cache.cache_path)
-    except RuntimeError:
-        pass  # no folder to write in: compiled anew in every process
-    return dispatcher
-
-
-def kernel(function: Any) -> Any:
-    """Compile a serial function, with strict floating point."""
-    return _compiled(function)
-
-
-def reduction(function: Any) -> Any:
-    """Like :func:`kernel`, for loops that add up: in any order, fixed when it is compiled, so that they vectorise."""
-    return _compiled(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
-
 
 _separates: list[tuple[Any, str, str]] = []  # dispatcher, name, letters of the arguments: a function after those it calls
 _published: dict[Any, int] = {}  # by dtype: how many of them are known to the linker
@@ -123,20 +49,17 @@ def separate(arguments: str) -> Any:
     """
 
     def decorate(function: Any) -> Any:
-        dispatcher, name = _compiled(function), _name(function)
+        dispatcher, name = kernel(function), name_of(function)
         _separates.append((dispatcher, name, arguments))
 
-        def stub(*arguments: Any) -> None:
-            raise RuntimeError("only compiled code calls this")
+        def call(typingctx: Any, *argument_types: Any) -> Any:
+            return linking.call(name, argument_types)
 
-        @overload(stub)
-        def _typed(*arguments: Any) -> Any:
-            def call(*arguments: Any) -> None:
-                linking.call(name, arguments)
-
-            return call
-
-        return stub
+        parameters = inspect.signature(function).parameters.values()
+        first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        call.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]  # by which Numba calls it
+        call.__name__, call.__doc__ = function.__name__, function.__doc__
+        return intrinsic(call)
 
     return decorate
 
@@ -149,14 +72,14 @@ class shared:
     """
 
     def __init__(self, function: Any) -> None:
-        self._body, name = _compiled(function), _name(function)
+        self._body, name = kernel(function), name_of(function)
 
         def frame(state: Any, shares: Any, arguments: Any) -> None:
             linking.launch(name, state, shares, arguments)
 
         # The name of its files in the cache, which would otherwise be one for all kernels.
         frame.__qualname__ = f"{function.__module__}.{function.__qualname__}"
-        self._frame = _compiled(frame)
+        self._frame = from_python(frame)
         self.__name__, self.__doc__ = function.__name__, function.__doc__
         compile_frame = self._frame.compile
 
@@ -183,11 +106,8 @@ class shared:
 def _start_pool() -> threads.Pool:
     """The threads, of which none is started yet; makes the launch known to the linker."""
     global _pool
-    run_shares = _compiled(threads.run_shares)
-    work = _compiled(threads.make_work(run_shares))
-    work.compile((types.int64, types.boolean))
-    linking.publish(_compiled(threads.make_launch(run_shares)), linking.LAUNCH, linking.LAUNCH_TYPES)
-    _pool = threads.Pool(work)
+    linking.publish(threads.launch, linking.LAUNCH, linking.LAUNCH_TYPES)
+    _pool = threads.Pool()
     return _pool
 
 
@@ -195,11 +115,6 @@ def set_num_threads(n: int) -> None:
     """The number of shares, and of threads, for all calls from now on."""
     global _threads
     _threads = min(n, threads.MAX_SHARES)
-
-
-def cache_folder() -> str | None:
-    """Where the machine code is kept between processes; None where no folder can be written."""
-    return getattr(_compiled(threads.run_shares)._cache, "cache_path", None)
 
 
 def num_shares() -> int:

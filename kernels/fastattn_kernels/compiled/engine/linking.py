@@ -45,21 +45,18 @@ def _plain(t):
     return types.int64 if isinstance(t, (types.Integer, types.Boolean)) else t.copy(readonly=False)
 
 
-@intrinsic(prefer_literal=True)
-def call(typingctx, name, arguments):
-    """Call a published function: ``name`` is a literal string, ``arguments`` a tuple."""
+def call(name, given):
+    """What an intrinsic gives back that calls a published function: its signature, and what emits the call.
+
+    given: the types of the arguments. A whole number or truth value is handed on as int64.
+    """
+    wanted = [_plain(t) for t in given]
 
     def emit(context, builder, signature, values):
-        given = signature.args[1].types
-        wanted = [_plain(t) for t in given]
-        elements = [
-            context.cast(builder, value, t, w) if isinstance(t, (types.Integer, types.Boolean)) else value
-            for value, t, w in zip(cgutils.unpack_tuple(builder, values[1]), given, wanted)
-        ]
-        _emit_call(context, builder, name.literal_value, wanted, elements)
+        _emit_call(context, builder, name, wanted, values)
         return context.get_dummy_value()
 
-    return types.void(name, arguments), emit
+    return types.void(*[w if isinstance(w, types.Integer) else t for t, w in zip(given, wanted)]), emit
 
 
 @intrinsic(prefer_literal=True)

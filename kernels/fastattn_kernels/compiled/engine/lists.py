@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .jit import kernel
+from .compiling import kernel
 
 BLOCK = 1 << 14
 

@@ -13,8 +13,9 @@ from numba import carray
 from numba.extending import overload
 
 from .buffers import empty, on_huge_pages
+from .compiling import kernel
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
-from .jit import kernel, num_shares, separate
+from .jit import num_shares, separate
 from .vector import (
     DOT_ROWS,
     NOTHING_AHEAD,
@@ -71,6 +72,24 @@ def _products_in_parts(
 products = add_tile_products if TILES_PER_GROUP == 1 else _products_in_parts
 
 
+@kernel
+def evenly_spaced(count, step):
+    """0, step, 2 step, ..., so many of them."""
+    result = np.empty(count, np.int64)
+    for i in range(count):
+        result[i] = i * step
+    return result
+
+
+@kernel
+def scaled(rows, step):
+    """rows[0] step, rows[1] step, ..."""
+    result = np.empty(rows.size, np.int64)
+    for i in range(rows.size):
+        result[i] = rows[i] * step
+    return result
+
+
 @separate("v n i n n n n n v n")
 def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel, panel_start):
     """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them up to ``end`` in all.
@@ -113,7 +132,7 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel,
 def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
     """A share of packing a matrix, 64 rows of a panel at a time; number j of its row k is b[k row_step + j column_step]."""
     width = panel_width(panels)
-    b_rows = np.arange(rows) * row_step
+    b_rows = evenly_spaced(rows, row_step)
     panel_count, blocks = ceil_div(columns, width), ceil_div(rows, 64)
     for task in range(share * panel_count * blocks // shares, (share + 1) * panel_count * blocks // shares):
         p, k = task // blocks, task % blocks * 64
@@ -174,6 +193,14 @@ def row_addresses(array, rows, step):
     addresses = np.empty(rows.size, np.int64)
     for i in range(rows.size):
         addresses[i] = array.ctypes.data + rows[i] * step * array.itemsize
+    return addresses
+
+
+@kernel
+def even_row_addresses(array, count, step):
+    """The addresses of the numbers 0, step, 2 step, ... of a flat array, so many of them."""
+    addresses = np.empty(count, np.int64)
+    fill_row_addresses(array, 0, step, addresses)
     return addresses
 
 
@@ -295,6 +322,25 @@ def matmul(
                             c_rows, c_start + column, k_first > 0, bias, column, tile, tile_rows,
                         )  # fmt: skip
                     p += side_by_side
+
+
+@separate("n n n n n v n n v n i v v v v")
+def weight_gradients(
+    share, shares, K, V, depth, x, x_row_step, x_step, dout, dout_start, dout_rows, dW, db, panels, tile
+):  # fmt: skip
+    """One share of [dW; db] = [x | 1]^T dout: dW has K rows of V numbers; db has V, or is empty if nobody wants it.
+
+    Number k of row i of x, whose number K is 1 if there is a db, is x[i x_step + k x_row_step]; row i of dout is at
+    dout_start + dout_rows[i], and there are ``depth`` rows of both. panels, tile: as for :func:`matmul`.
+    """
+    rows = K + 1 if db.size > 0 else K
+    c_rows = np.empty(rows, np.int64)
+    fill_row_addresses(dW, 0, V, c_rows[:K])
+    fill_row_addresses(db, 0, 0, c_rows[K:])
+    matmul(
+        share, shares, rows, V, depth, x, 0, evenly_spaced(rows, x_row_step), x_step, dout, dout_start, dout_rows, 1,
+        c_rows, 0, tile[:0], panels, tile,
+    )  # fmt: skip
 
 
 @separate("n n n v n n v n n v n n v")

@@ -12,7 +12,6 @@ import atexit
 import ctypes
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -21,6 +20,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .compiling import from_python, kernel
 from .linking import call_entry
 
 _i64 = ir.IntType(64)
@@ -126,7 +126,8 @@ def _let_others(typingctx):
     return types.void(), emit
 
 
-def run_shares(state):
+@kernel
+def _run_shares(state):
     """Takes shares until there are none left to take; says how many it did."""
     done = 0
     while True:
@@ -141,61 +142,55 @@ def run_shares(state):
             done += 1
 
 
-def make_launch(run_shares: Any) -> Callable[[Any, Any, Any, Any], None]:
-    """What a launch does, for `linking.launch`, on compiled `run_shares`."""
-
-    def launch(state, shares, entry, arguments):
-        _write(state, _ENTRY, entry)
-        _write(state, _ARGUMENTS, arguments)
-        _write(state, _FINISHED, 0)
-        number = (_read(state, _TICKET) >> (2 * _BITS)) + 1
-        _write(state, _TICKET, (number << (2 * _BITS)) | (shares << _BITS))
-        run_shares(state)
-        looks = 0
-        while _read(state, _FINISHED) < shares:
-            looks += 1
-            if looks < _LOOKS:
-                _pause()
-            else:
-                _let_others()
-
-    return launch
+@kernel
+def launch(state, shares, entry, arguments):
+    """What a launch does; `linking.launch` calls it."""
+    _write(state, _ENTRY, entry)
+    _write(state, _ARGUMENTS, arguments)
+    _write(state, _FINISHED, 0)
+    number = (_read(state, _TICKET) >> (2 * _BITS)) + 1
+    _write(state, _TICKET, (number << (2 * _BITS)) | (shares << _BITS))
+    _run_shares(state)
+    looks = 0
+    while _read(state, _FINISHED) < shares:
+        looks += 1
+        if looks < _LOOKS:
+            _pause()
+        else:
+            _let_others()
 
 
-def make_work(run_shares: Any) -> Callable[[Any, Any], None]:
-    """What a thread does until it has to sleep, or to end, on compiled `run_shares`. was_asleep: whether it was just woken."""
-
-    def work(state, was_asleep):
-        if was_asleep:
+@from_python
+def _work(state, was_asleep):
+    """What a thread does until it has to sleep, or to end. was_asleep: whether it was just woken."""
+    if was_asleep:
+        _add(state, _SLEEPING, -1)
+    idle = 0
+    while _read(state, _STOP) == 0:
+        if _run_shares(state) > 0:
+            idle = 0
+        idle += 1
+        if idle < _LOOKS:
+            _pause()
+        elif idle < _LOOKS + _YIELDS:
+            _let_others()
+        else:
+            _add(state, _SLEEPING, 1)  # before the last look, so that a launch after it sees that somebody sleeps
+            ticket = _read(state, _TICKET)
+            if ticket & _MASK >= (ticket >> _BITS) & _MASK:
+                return
             _add(state, _SLEEPING, -1)
-        idle = 0
-        while _read(state, _STOP) == 0:
-            if run_shares(state) > 0:
-                idle = 0
-            idle += 1
-            if idle < _LOOKS:
-                _pause()
-            elif idle < _LOOKS + _YIELDS:
-                _let_others()
-            else:
-                _add(state, _SLEEPING, 1)  # before the last look, so that a launch after it sees that somebody sleeps
-                ticket = _read(state, _TICKET)
-                if ticket & _MASK >= (ticket >> _BITS) & _MASK:
-                    return
-                _add(state, _SLEEPING, -1)
-                idle = 0
-
-    return work
+            idle = 0
 
 
 class Pool:
-    """The threads beside the one that launches. ``work(address)`` is compiled `make_work`.
+    """The threads beside the one that launches.
 
     ``address`` is where the state stands, for `linking.launch`. Only one thread at a time may call `prepare` and launch.
     """
 
-    def __init__(self, work: Callable[[int, bool], None]) -> None:
-        self._work = work
+    def __init__(self) -> None:
+        _work.compile((types.int64, types.boolean))
         memory = np.zeros(9 * _LINE, np.int64)
         start = -memory.__array_interface__["data"][0] % 64 // 8
         self._state = memory[start : start + 8 * _LINE]
@@ -222,10 +217,10 @@ class Pool:
                 waker.release()
 
     def _run(self, waker: threading.Lock) -> None:
-        self._work(self.address, False)
+        _work(self.address, False)
         while not self._state[_STOP]:
             waker.acquire()
-            self._work(self.address, True)
+            _work(self.address, True)
 
     def stop(self) -> None:
         """End all threads; launches from now on are done by the launching thread alone."""
