@@ -10,7 +10,7 @@ from .engine.buffers import empty
 from .engine.compiling import kernel
 from .engine.cpu import GROUPS, MAX_ROWS
 from .engine.jit import separate, shared
-from .engine.padding import all_lengths
+from .engine.padding import all_lengths, block_of_samples, samples_of
 from .engine.product import (
     dots,
     even_row_addresses,
@@ -185,13 +185,13 @@ def _scores(rows, columns, H, a, a_start, a_step, b, b_start, c, c_start, c_step
 
 
 @shared
-def _forward(share, shares, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edges, tiles):
+def _forward(share, shares, block, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edges, tiles):
     N, T1, H = hs_enc.shape
     T2, width = cs.shape[1:]
     edge, tile = edges[share], tiles[share]
     enc, dec, weights, contexts = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), cs.reshape(cs.size)
     a_rows, c_rows = evenly_spaced(T2, T1), np.empty(T2, np.int64)
-    for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
+    for n in samples_of(share, shares, N, block):  # as the LSTM's, without lengths: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
         _scores(real2, real1, H, dec, at2, H, enc, at1, weights, at_a, T1, edge, tile)
@@ -216,14 +216,14 @@ def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec, join):
     panels, tiles = scratch(hs_enc.dtype)
     cs, a = empty((N, T2, 2 * H if join else H), hs_enc.dtype), empty((N, T2, T1), hs_enc.dtype)
     _forward(
-        hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), cs, a, panels, tiles,
-        shares=len(tiles), work=4 * N * T1 * T2 * H,
+        block_of_samples(lengths_enc, N), hs_enc, hs_dec, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2),
+        cs, a, panels, tiles, shares=len(tiles), work=4 * N * T1 * T2 * H,
     )  # fmt: skip
     return cs, a
 
 
 @shared
-def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, dhs_enc, dhs_dec, ds, edges, tiles):
+def _backward(share, shares, block, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, dhs_enc, dhs_dec, ds, edges, tiles):
     N, T1, H = hs_enc.shape
     T2, width = dcs.shape[1:]
     edge, tile = edges[share], tiles[share]
@@ -231,7 +231,7 @@ def _backward(share, shares, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, d
     denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
     rows, columns, c_rows = evenly_spaced(T2, T1), evenly_spaced(T1, 1), np.empty(max(T1, T2), np.int64)
     joined = width > H
-    for n in range(share, N, shares):  # as the LSTM's samples: they are in this core's cache
+    for n in samples_of(share, shares, N, block):  # as the LSTM's, without lengths: they are in this core's cache
         real1, real2 = lengths_enc[n], lengths_dec[n]
         at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
         for t in range(real2):  # what is beside the contexts, or zeros, for the rest to be added to
@@ -262,7 +262,7 @@ def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):
     panels, tiles = scratch(dtype)
     ds = empty((len(tiles), T2 * T1), dtype)
     _backward(
-        dcs, hs_enc, hs_dec, a, all_lengths(lengths_enc, N, T1), all_lengths(lengths_dec, N, T2), dhs_enc, dhs_dec, ds,
-        panels, tiles, shares=len(tiles), work=8 * N * T1 * T2 * H,
+        block_of_samples(lengths_enc, N), dcs, hs_enc, hs_dec, a, all_lengths(lengths_enc, N, T1),
+        all_lengths(lengths_dec, N, T2), dhs_enc, dhs_dec, ds, panels, tiles, shares=len(tiles), work=8 * N * T1 * T2 * H,
     )  # fmt: skip
     return dhs_enc, dhs_dec

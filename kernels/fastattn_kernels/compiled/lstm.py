@@ -16,7 +16,7 @@ of other libraries). Padding costs neither memory nor time, and cannot be seen i
 - ``cs``: c0 of every sample, then c of every row.
 - ``sums``: the sum of dz over the steps that had the same row of x: what dWx, db and dx are made of.
 
-A share takes every ``shares``-th sample through the whole sequence, and waits for nobody.
+A share takes its samples through the whole sequence, and waits for nobody.
 """
 
 from functools import cache, lru_cache
@@ -30,12 +30,11 @@ from .engine.compiling import kernel
 from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
 from .engine.jit import num_shares, separate, shared
-from .engine.padding import real_rows, zeros_at_padding
+from .engine.padding import block_of_samples, real_rows, samples_of, zeros_at_padding
 from .engine.product import (
     ceil_div,
     even_row_addresses,
     evenly_spaced,
-    fill_row_addresses,
     matmul,
     multiply_rows,
     odd_step,
@@ -127,8 +126,8 @@ def _prepare(share, shares, x_rows, x, Wx, Wh, b, packed, projected, step, panel
 
 @shared
 def _forward(
-    share, shares, order, starts, ids, x_rows, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step, h_prev, h_step,
-    gates, gate_step, cs, hs, h_last, c_last, panels, tiles,
+    share, shares, block, order, starts, ids, x_rows, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step,
+    h_prev, h_step, gates, gate_step, cs, hs, h_last, c_last, panels, tiles,
 ):  # fmt: skip
     N, T = order.size, starts.size - 1
     D, H = Wx.shape[0], Wh.shape[0]
@@ -149,13 +148,11 @@ def _forward(
             clear(inputs, v * input_step, D)
         inputs[v * input_step + D] = 1
     first_row = starts[1] if h0.size == 0 else 0  # the first that has a row of h_prev
-    mine = ceil_div(N - share, shares)
-    h_rows, gate_rows, projected_rows = np.empty(mine, np.int64), np.empty(mine, np.int64), np.empty(mine, np.int64)
-    fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
-    for i in range(mine):
-        r = share + i * shares
+    mine = samples_of(share, shares, N, block)
+    h_rows, gate_rows = scaled(mine, h_step), row_addresses(gates, mine, gate_step)
+    projected_rows = np.empty(mine.size, np.int64)
+    for r in mine:
         n = order[r]
-        h_rows[i] = r * h_step
         _copy_state(c0, n * H, cs, r * H, H)
         copy(cs, r * H, c_last, n * H, H)
         _copy_state(h0, n * H, h_last, n * H, H)
@@ -165,18 +162,17 @@ def _forward(
         start, after = starts[t], starts[t + 1]
         running = after - start
         running_next = starts[t + 2] - after if t + 1 < T else 0
-        rows_now = ceil_div(running - share, shares) if running > share else 0
+        rows_now = np.searchsorted(mine, running)
         addends, addend_start = gate_rows, start * gate_step
         if V > 0:
             addends, addend_start = projected_rows, 0
             for i in range(rows_now):
-                token = ids[order[share + i * shares] * T + t]
+                token = ids[order[mine[i]] * T + t]
                 projected_rows[i] = mine_projected.ctypes.data + token * gate_step * gates.itemsize
                 if start < first_row:
-                    copy(mine_projected, token * gate_step, gates, (start + share + i * shares) * gate_step, 4 * H)
+                    copy(mine_projected, token * gate_step, gates, (start + mine[i]) * gate_step, 4 * H)
         else:
-            for i in range(rows_now):
-                r = share + i * shares
+            for r in mine[:rows_now]:
                 copy(x, (order[r] * T + t) * D, inputs, (start + r) * input_step, D)
                 inputs[(start + r) * input_step + D] = 1
         if start >= first_row:
@@ -184,8 +180,7 @@ def _forward(
                 rows_now, h_prev, (start - first_row) * h_step, h_rows, H, weights, 4 * H,
                 start * gate_step, gate_rows, addends, addend_start, -1,
             )  # fmt: skip
-        for i in range(rows_now):
-            r = share + i * shares
+        for r in mine[:rows_now]:
             n = order[r]
             h, c, c_prev = (n * T + t) * H, (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
             gates_forward(H, gates, (start + r) * gate_step, cs, c_prev, c, hs, h)
@@ -194,8 +189,8 @@ def _forward(
             else:
                 copy(hs, h, h_last, n * H, H)
                 copy(cs, c, c_last, n * H, H)
-        for i in range(rows_now, mine):
-            clear(hs, (order[share + i * shares] * T + t) * H, H)
+        for r in mine[rows_now:]:
+            clear(hs, (order[r] * T + t) * H, H)
 
 
 class _Kept(NamedTuple):
@@ -243,8 +238,9 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
             shares=len(tiles), work=4 * packed.size + 8 * x_rows.size * D * H,
         )  # fmt: skip
     _forward(
-        order, starts, ids_flat, x_rows, x_flat, _flat_state(h0, dtype), _flat_state(c0, dtype), Wx, Wh, b, packed, projected,
-        inputs, input_step, h_prev, h_step, gates, gate_step, cs, _flat(hs), _flat(h_last), _flat(c_last), panels, tiles,
+        block_of_samples(lengths, N), order, starts, ids_flat, x_rows, x_flat, _flat_state(h0, dtype), _flat_state(c0, dtype),
+        Wx, Wh, b, packed, projected, inputs, input_step, h_prev, h_step, gates, gate_step, cs, _flat(hs), _flat(h_last),
+        _flat(c_last), panels, tiles,
         shares=min(len(tiles), copies) if own else len(tiles), work=8 * R * (D + H) * H,
     )  # fmt: skip
     from_zeros = h0 is None and c0 is None
@@ -267,28 +263,24 @@ def _pack_transposed(share, shares, W, panels):
 
 @shared
 def _backward(
-    share, shares, order, starts, dhs, dh_last, dc_last, Wh, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
+    share, shares, block, order, starts, dhs, dh_last, dc_last, Wh, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
 ):  # fmt: skip
     """The gates of every row become its dz, in their place. dh0, dc0: empty if nobody wants them."""
     N, T, H = order.size, starts.size - 1, Wh.shape[0]
     weights = packed[share % packed.shape[0]]
     if packed.shape[0] > 1:
         pack_matrix(0, 1, 4 * H, H, Wh.reshape(Wh.size), 1, 4 * H, weights)
-    mine = ceil_div(N - share, shares)
-    gate_rows, dh_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
-    fill_row_addresses(dh, share * dh_step, shares * dh_step, dh_rows)
-    for i in range(mine):
-        r = share + i * shares
-        gate_rows[i] = r * gate_step
+    mine = samples_of(share, shares, N, block)
+    gate_rows, dh_rows = scaled(mine, gate_step), row_addresses(dh, mine, dh_step)
+    for r in mine:
         _copy_state(dh_last, order[r] * H, dh, r * dh_step, H)
         _copy_state(dc_last, order[r] * H, dc, r * H, H)
     for t in range(T - 1, -1, -1):
         start = starts[t]
         running = starts[t + 1] - start
         start_prev = starts[t - 1] if t > 0 else 0
-        rows = ceil_div(running - share, shares) if running > share else 0
-        for i in range(rows):
-            r = share + i * shares
+        rows = np.searchsorted(mine, running)
+        for r in mine[:rows]:
             c, c_prev = (N + start + r) * H, ((N + start_prev if t > 0 else 0) + r) * H
             gates_backward(
                 H, dhs, (order[r] * T + t) * H, dh, r * dh_step, dc, r * H, gates, (start + r) * gate_step, cs, c, c_prev
@@ -299,8 +291,7 @@ def _backward(
                 gate_rows[:0], 0, start_prev * gate_step if t > 0 else -1,
             )  # fmt: skip
     if dh0.size > 0:
-        for i in range(mine):
-            r = share + i * shares
+        for r in mine:
             copy(dh, r * dh_step, dh0, order[r] * H, H)
             copy(dc, r * H, dc0, order[r] * H, H)
 
@@ -358,8 +349,8 @@ def _sequence_backward(dhs, dh_last, dc_last, Wx, Wh, kept, dx, dWx, dWh, db, st
     if copies == 1:
         _pack_transposed(Wh, packed[0], work=4 * packed.size)
     _backward(
-        order, starts, _flat(dhs), _flat_state(dh_last, dtype), _flat_state(dc_last, dtype), Wh, packed,
-        gates, gate_step, kept.cs, dh, dh_step, dc, _flat_state(dh0, dtype), _flat_state(dc0, dtype),
+        block_of_samples(kept.lengths, N), order, starts, _flat(dhs), _flat_state(dh_last, dtype), _flat_state(dc_last, dtype),
+        Wh, packed, gates, gate_step, kept.cs, dh, dh_step, dc, _flat_state(dh0, dtype), _flat_state(dc0, dtype),
         shares=copies if copies > 1 else None, work=8 * R * H * H,
     )  # fmt: skip
     if V:

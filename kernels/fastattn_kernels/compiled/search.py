@@ -10,9 +10,8 @@ from .engine.buffers import empty, zeros
 from .engine.compiling import kernel
 from .engine.gates import gates_forward
 from .engine.jit import shared
-from .engine.padding import all_lengths
+from .engine.padding import all_lengths, block_of_samples, samples_of
 from .engine.product import (
-    ceil_div,
     dots,
     evenly_spaced,
     fill_row_addresses,
@@ -73,19 +72,17 @@ def _first_highest(scores):
 
 @shared
 def _search(
-    share, shares, hs_enc, lengths, h0, W, x_weights, biases, projected, h_weights, output_weights, output_biases,
+    share, shares, block, hs_enc, lengths, h0, W, x_weights, biases, projected, h_weights, output_weights, output_biases,
     start_id, end_id, gates, gate_step, cs, outputs, output_step, scores, score_step, ids, attention, tiles,
 ):  # fmt: skip
     N, T1, H = hs_enc.shape
     (V, D), sample_size = W.shape, ids.shape[1]
-    mine = ceil_div(N - share, shares)
-    samples = share + np.arange(mine) * shares  # the samples that are still running
+    samples = samples_of(share, shares, N, block)  # those that are still running
+    mine = samples.size
     tokens = np.full(mine, start_id)
     enc, weights, vectors = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size), W.reshape(W.size)
     output_rows = scaled(samples, output_step)  # context and state
-    gate_rows, score_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
-    fill_row_addresses(gates, share * gate_step, shares * gate_step, gate_rows)
-    fill_row_addresses(scores, share * score_step, shares * score_step, score_rows)
+    gate_rows, score_rows = row_addresses(gates, samples, gate_step), row_addresses(scores, samples, score_step)
     bias_rows, output_bias_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
     fill_row_addresses(biases, 0, 0, bias_rows)
     fill_row_addresses(output_biases, 0, 0, output_bias_rows)
@@ -144,9 +141,10 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
     attention = zeros((N, sample_size, T1), dtype)
     _search(
-        hs_enc, all_lengths(lengths_enc, N, T1), h0, W, x_weights, biases, projected, h_weights, output_weights, output_biases,
-        start_id, -1 if end_id is None else end_id, empty(N * gate_step, dtype), gate_step, zeros(N * H, dtype),
-        empty(N * output_step, dtype), output_step, empty(N * score_step, dtype), score_step, ids, attention, tiles,
+        block_of_samples(lengths_enc, N), hs_enc, all_lengths(lengths_enc, N, T1), h0, W, x_weights, biases, projected,
+        h_weights, output_weights, output_biases, start_id, -1 if end_id is None else end_id,
+        empty(N * gate_step, dtype), gate_step, zeros(N * H, dtype), empty(N * output_step, dtype), output_step,
+        empty(N * score_step, dtype), score_step, ids, attention, tiles,
         shares=len(tiles), work=2 * N * sample_size * ((D + H) * 4 * H + 2 * H * V) if N > 1 else 0,
     )  # fmt: skip
     return ids, attention

@@ -4,6 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from .compiling import kernel
+from .jit import num_shares
+
 # What a step needs again and again where there is no padding; nobody writes to these.
 
 
@@ -34,3 +37,30 @@ def zeros_at_padding(array, lengths):
     if lengths is not None:
         array.fill(0)
     return array
+
+
+def block_of_samples(lengths, N):
+    """How many samples that follow one another a share takes at a time (see `samples_of`)."""
+    if lengths is None:
+        return -(-N // num_shares())
+    return max(1, min(4, N // (4 * num_shares())))
+
+
+@kernel
+def samples_of(share, shares, N, block):
+    """The numbers of a share's samples, rising: blocks of some that follow one another, dealt forwards and backwards by turns.
+
+    So each share has about as many steps as any other where samples are sorted by length; where all are as long, a block is
+    all of a share's. At every border between two shares a core fetches, ahead of its time, what the other is about to write:
+    with blocks of one sample, an LSTM of 64 units took a fifth longer.
+    """
+    mine, count = np.empty(N, np.int64), 0
+    for i in range((N + block - 1) // block):
+        turn = i % shares
+        if i // shares % 2 == 1:
+            turn = shares - 1 - turn
+        if turn == share:
+            for n in range(i * block, min((i + 1) * block, N)):
+                mine[count] = n
+                count += 1
+    return mine[:count]
