@@ -23,8 +23,12 @@ def _described(axes: Axes) -> str:
 
 
 def _check_shape(name: str, shape: tuple[int, ...], axes: Axes) -> None:
-    if shape == axes and 0 not in shape:
-        return  # the quickest look, at what is most often given
+    if len(shape) == len(axes):
+        for n, axis in zip(shape, axes):
+            if n == 0 or (n != axis and not isinstance(axis, str)):
+                break
+        else:
+            return
     if len(shape) != len(axes) or any(isinstance(a, int) and a != n for n, a in zip(shape, axes, strict=True)):
         raise ValueError(f"{name} has shape {shape}; expected {_described(axes)}")
     if 0 in shape:

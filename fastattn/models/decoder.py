@@ -9,10 +9,12 @@ from fastattn.layers.checks import Array
 from . import initial
 from .recurrent import Recurrent
 
+LastSteps = tuple[Array, Array] | tuple[slice, int]
 
-def last_steps(lengths: Array | None, N: int, T: int) -> tuple[Array, Array]:
+
+def last_steps(lengths: Array | None, N: int, T: int) -> LastSteps:
     """The index of each sample's last real step in an array (N, T, ...)."""
-    return np.arange(N), np.full(N, T - 1) if lengths is None else lengths - 1
+    return (slice(None), T - 1) if lengths is None else (np.arange(N), lengths - 1)
 
 
 class Decoder(Recurrent):
@@ -45,7 +47,7 @@ class Decoder(Recurrent):
         self.output_dropout = Dropout(dropout, seed=generator)
         self.affine = initial.affine(generator, 2 * H, V, dtype)
         super().__init__(self.embedding, self.dropout, self.lstm, self.attention, self.output_dropout, self.affine)
-        self._last_steps: tuple[Array, Array] | None = None
+        self._last_steps: LastSteps | None = None
 
     @property
     def attention_weight(self) -> Array | None:

@@ -23,7 +23,9 @@ class Recurrent(Model):
         """ids (N, T), token ids -> hs (N, T, H), zeros at padding."""
         as_one = None
         if not self.dropout.drops and type(self.embedding) is Embedding and type(self.lstm) is LSTM:
-            as_one = EmbeddingLSTM(self.embedding, self.lstm)
+            as_one = self._as_one
+            if as_one is None or as_one.embedding is not self.embedding or as_one.lstm is not self.lstm:
+                as_one = EmbeddingLSTM(self.embedding, self.lstm)
             hs = as_one.forward(ids, lengths=lengths)
         else:
             hs = self.lstm.forward(self.dropout.forward(self.embedding.forward(ids, lengths=lengths)), lengths=lengths)

@@ -229,7 +229,8 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     packed, projected = pieces(dtype, copies * weight_numbers, copies * V * gate_step)
     packed = packed.reshape(copies, -1)
     projected = projected.reshape(copies, -1) if V else gates.reshape(1, -1)
-    hs, h_last, c_last = empty((N, T, H), dtype), empty((N, H), dtype), empty((N, H), dtype)
+    hs, last = empty((N, T, H), dtype), empty((2, N, H), dtype)
+    h_last, c_last = last
     panels, tiles = scratch(dtype)
     x_flat, ids_flat = _flat(x), _nothing(np.int64) if ids is None else _flat(ids)
     if not own:

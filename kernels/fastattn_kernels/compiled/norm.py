@@ -6,7 +6,7 @@ from numba import carray
 from .engine.buffers import empty
 from .engine.compiling import reduction
 from .engine.jit import shared
-from .engine.lists import addresses, block_range, blocks
+from .engine.lists import block_range, line
 from .engine.vector import pointer_to
 
 
@@ -30,9 +30,9 @@ def _squared_norms(share, shares, arrays, table, like, sums):
 def squared_norm(arrays):
     if not arrays:
         return 0.0
-    table = blocks(arrays)
+    addresses, table, size = line(arrays)
     sums = empty(len(table), np.float64)
-    _squared_norms(addresses(arrays), table, np.empty(0, arrays[0].dtype), sums, work=2 * sum(a.size for a in arrays))
+    _squared_norms(addresses, table, np.empty(0, arrays[0].dtype), sums, work=2 * size)
     return float(sums.sum())
 
 
@@ -50,4 +50,5 @@ def _scale(share, shares, arrays, table, factor):
 def scale(arrays, factor):
     if not arrays:
         return
-    _scale(addresses(arrays), blocks(arrays), np.full(1, factor, arrays[0].dtype), work=sum(a.size for a in arrays))
+    addresses, table, size = line(arrays)
+    _scale(addresses, table, np.array([factor], arrays[0].dtype), work=size)

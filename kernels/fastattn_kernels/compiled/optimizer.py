@@ -7,7 +7,7 @@ from numba import carray
 
 from .engine.compiling import kernel
 from .engine.jit import shared
-from .engine.lists import addresses, block_range, blocks
+from .engine.lists import block_range, line
 from .engine.vector import pointer_to
 
 
@@ -92,9 +92,8 @@ def _adam(share, shares, arrays, table, numbers):
 
 def _update(function, lists, *numbers):
     """Run an update over lists of arrays: parameters, gradients, what the optimizer remembers; then its numbers."""
-    params = lists[0]
-    size = sum(p.size for p in params)
-    function(addresses(*lists), blocks(params), np.array(numbers, params[0].dtype), work=10 * size)
+    addresses, table, size = line(*lists)
+    function(addresses, table, np.array(numbers, lists[0][0].dtype), work=10 * size)
 
 
 def sgd_update(params, grads, lr):

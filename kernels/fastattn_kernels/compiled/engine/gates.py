@@ -146,12 +146,15 @@ def _emit_forward(typingctx, H, gates, z, cs, c_prev, c, hs, h):
             g = v.multiply(ng, do, of_go)
             o = v.multiply_add(half, v.multiply(no, dg, of_go), half)
             new = v.multiply_add(f, c_prev.load(j, mask), v.multiply(g, i))
-            numerator, denominator = v.tanh_fraction(new)
-            out = v.multiply(o, builder.fdiv(numerator, denominator))
-            for row, value in ((f_row, f), (g_row, g), (i_row, i), (o_row, o), (c, new), (h, out)):
+            for row, value in ((f_row, f), (g_row, g), (i_row, i), (o_row, o), (c, new)):
                 row.store(j, value, mask)
 
+        def outputs(j, mask):
+            numerator, denominator = v.tanh_fraction(c.load(j, mask))
+            h.store(j, v.multiply(o_row.load(j, mask), builder.fdiv(numerator, denominator)), mask)
+
         _for_each_group(builder, H, units)
+        _for_each_group(builder, H, outputs)
         return context.get_dummy_value()
 
     return signature, emit

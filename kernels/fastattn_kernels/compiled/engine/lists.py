@@ -5,7 +5,6 @@ one array into the next; shares take whole blocks.
 """
 
 import weakref
-from functools import lru_cache
 
 import numpy as np
 
@@ -16,30 +15,29 @@ BLOCK = 1 << 14
 
 # By the identity of the arrays, with weak references that show whether they are still those: an optimizer asks for the same
 # ones at every step. An array with a weak reference to it cannot be resized, so its address stays what it was.
-_known: dict[tuple[int, ...], tuple[list[weakref.ref], np.ndarray]] = {}
+_known: dict[tuple[int, ...], tuple[list[weakref.ref], tuple[np.ndarray, np.ndarray, int]]] = {}
 
 
-def addresses(*lists):
-    """The addresses of the arrays of several lists of like shapes: (number of lists, number of arrays), int64."""
-    key = (len(lists), *[id(a) for arrays in lists for a in arrays])
-    references, table = _known.get(key, ([], None))
-    if table is None or any(r() is None for r in references):
+def line(*lists):
+    """Several lists of arrays of like shapes as lines of numbers.
+
+    The addresses of the arrays (number of lists, number of arrays), int64; the blocks of a line, each which array, and from
+    which number to which (number of blocks, 3), int64; and how many numbers a line has.
+    """
+    key = (len(lists), *[id(array) for arrays in lists for array in arrays])
+    references, known = _known.get(key, ((), None))
+    for reference in references:
+        if reference() is None:
+            known = None
+    if known is None:
         if len(_known) >= 64:
             _known.clear()
-        table = np.array([[a.__array_interface__["data"][0] for a in arrays] for arrays in lists], np.int64)
-        _known[key] = [weakref.ref(a) for arrays in lists for a in arrays], table
-    return table
-
-
-def blocks(arrays):
-    """The blocks of the arrays of a list: which array, and from which number to which, (number of blocks, 3) int64."""
-    return _blocks(tuple(array.size for array in arrays))
-
-
-@lru_cache(maxsize=64)
-def _blocks(sizes):
-    table = [(index, first, min(first + BLOCK, size)) for index, size in enumerate(sizes) for first in range(0, size, BLOCK)]
-    return np.array(table, np.int64).reshape(-1, 3)
+        addresses = np.array([[a.__array_interface__["data"][0] for a in arrays] for arrays in lists], np.int64)
+        sizes = [array.size for array in lists[0]]
+        blocks = [(i, start, min(start + BLOCK, size)) for i, size in enumerate(sizes) for start in range(0, size, BLOCK)]
+        known = addresses, np.array(blocks, np.int64).reshape(-1, 3), sum(sizes)
+        _known[key] = [weakref.ref(array) for arrays in lists for array in arrays], known
+    return known
 
 
 @kernel
