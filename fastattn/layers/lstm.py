@@ -139,8 +139,12 @@ class EmbeddingLSTM(Layer):
 
     def forward(self, ids: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """ids (N, T), integers from 0 to V - 1 -> hs (N, T, H), zeros at padding, where any integer may stand."""
+        ids, lengths = checks.ids("ids", ids, ("N", "T"), len(self.weights()[0]), lengths)
+        return self._forward(ids, lengths)
+
+    def _forward(self, ids: Array, lengths: Array | None) -> Array:
+        """For ids and lengths that have been checked."""
         W, Wx, Wh, b = self.weights()
-        ids, lengths = checks.ids("ids", ids, ("N", "T"), len(W), lengths)
         h0, c0 = self.lstm._first_state("ids", len(ids))
         kernels = backend.kernels()
         hs, h, c, cache = kernels.embedding_lstm_forward(W, ids, h0, c0, Wx, Wh, b, lengths)

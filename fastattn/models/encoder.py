@@ -37,6 +37,7 @@ class Encoder(Recurrent):
 
     def forward(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """x (N, T1), token ids -> hs (N, T1, H), zeros at padding."""
+        x, lengths = checks.ids("x", x, ("N", "T1"), len(self.embedding.params[0]), lengths)
         return self._states(x, lengths)
 
     def backward(self, dhs: ArrayLike) -> None:

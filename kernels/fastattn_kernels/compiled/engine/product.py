@@ -6,7 +6,7 @@ Every element is the sum over k in order, with one accumulator for each block of
 divided.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numba import carray
@@ -388,6 +388,7 @@ def scratch(dtype):
     return _scratch(dtype, num_shares())
 
 
+@lru_cache(maxsize=256)
 def odd_step(n, dtype):
     """n rounded up to an odd number of cache lines: rows that far apart fall into different sets of the cache."""
     numbers = GROUP_BYTES // np.dtype(dtype).itemsize
@@ -395,6 +396,7 @@ def odd_step(n, dtype):
     return (lines + 1 - lines % 2) * numbers
 
 
+@lru_cache(maxsize=256)
 def panel_numbers(depth, columns, dtype):
     """How many numbers the panels of a packed matrix take."""
     width = GROUPS * GROUP_BYTES // np.dtype(dtype).itemsize
