@@ -1,5 +1,6 @@
 """The model in fastattn, on each of its kernel sets."""
 
+import sys
 from typing import ClassVar
 
 from benchmarks.training_step import TrainingStep
@@ -14,6 +15,9 @@ class Compiled(Peer):
     dtype: ClassVar[str] = "float32"
 
     def __init__(self, task: Task) -> None:
+        # Numba would import SciPy where it is installed, which takes 13 MB and some tenths of a second. fastattn does not bring
+        # it; of what is measured here, JAX does.
+        sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
         self.step = TrainingStep(self.backend, task.shape, task.threads, self.dtype, task.weights())
 
     def train(self, steps: int) -> Outcome:

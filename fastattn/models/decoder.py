@@ -78,10 +78,13 @@ class Decoder(Recurrent):
         return self.affine.forward(self.output_dropout.forward(joined), lengths=lengths)
 
     def backward(self, dscores: ArrayLike) -> Array:
-        """dscores (N, T2, V) -> dhs_enc (N, T1, H)."""
+        """dscores (N, T2, V) -> dhs_enc (N, T1, H). Once for each forward."""
         if self._last_steps is None:
             raise RuntimeError("Decoder.backward was called before Decoder.forward")
-        dhs_enc, dhs = self.attention.backward(self.output_dropout.backward(self.affine.backward(dscores)))
+        djoined = self.output_dropout.backward(self.affine.backward(dscores))
+        self.affine._use_up()  # its memory is taken for the gradients of the states
+        dhs_enc, dhs = self.attention.backward(djoined)
+        self.attention._use_up()
         self._states_backward(dhs)
         dhs_enc[self._last_steps] += self.lstm.dh
         return dhs_enc

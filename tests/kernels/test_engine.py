@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from fastattn_kernels import compiled
-from fastattn_kernels.compiled.engine import activation, buffers, compiling, cpu, jit
+from fastattn_kernels.compiled.engine import activation, buffers, compiling, cpu, jit, padding
 from helpers import run_python
 from kernels.cases import Draw
 
@@ -319,6 +319,39 @@ def test_blocks_are_used_again_and_aligned():
     del other, view
     addresses = {buffers.empty((128, 128), np.float32).__array_interface__["data"][0] for _ in range(3)}
     assert len(addresses) <= 2
+
+
+def test_a_larger_block_serves_where_there_is_none_of_the_size():
+    large = buffers.empty(200_000, np.float64)
+    address = large.__array_interface__["data"][0]
+    del large
+    held = [buffers.empty(130_000, np.float64) for _ in range(8)]
+    assert address in {a.__array_interface__["data"][0] for a in held}
+    small = buffers.empty(20_000, np.float64)
+    assert small.__array_interface__["data"][0] not in {a.__array_interface__["data"][0] for a in held}
+
+
+@compiling.from_python
+def _samples_of(share, shares, N, block):
+    return padding.samples_of(share, shares, N, block)
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 5])
+@pytest.mark.parametrize("N", [1, 2, 7, 32, 61])
+@pytest.mark.parametrize("block", [1, 4, 16])
+def test_every_sample_is_in_one_share(shares, N, block):
+    parts = [_samples_of(share, shares, N, block) for share in range(shares)]
+    assert all((np.diff(part) > 0).all() for part in parts)
+    assert sorted(np.concatenate(parts)) == list(range(N))
+
+
+@pytest.mark.parametrize("lengths", [None, np.arange(64, 0, -1)])
+def test_shares_have_about_as_many_steps(lengths, monkeypatch):
+    monkeypatch.setattr(jit, "_threads", 2)
+    steps = np.full(64, 9) if lengths is None else lengths
+    block = padding.block_of_samples(lengths, 64)
+    first, second = (int(steps[_samples_of(share, 2, 64, block)].sum()) for share in range(2))
+    assert abs(first - second) <= 0.02 * (first + second)
 
 
 @jit.shared

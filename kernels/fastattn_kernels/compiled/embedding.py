@@ -17,11 +17,8 @@ def _forward(share, shares, W, ids, rows, xs):
 def _backward(share, shares, dxs, ids, rows, dW):
     # A share has some columns of dW for itself and adds up all positions in their order; rows would be shared unevenly,
     # for some symbols are far more frequent than others.
-    V, D = dW.shape
+    D = dW.shape[1]
     first, last = share * D // shares, (share + 1) * D // shares
-    for v in range(V):
-        for d in range(first, last):
-            dW[v, d] = 0
     for i in range(rows.size):
         row = rows[i]
         target, source = dW[ids[row]], dxs[row]
@@ -38,5 +35,5 @@ def embedding_forward(W, ids, lengths):
 
 def embedding_backward(dxs, ids, dW, lengths):
     N, T, D = dxs.shape
-    rows = real_rows(lengths, N, T)
-    _backward(dxs.reshape(N * T, D), ids.reshape(N * T), rows, dW, work=4 * (dxs.size + dW.size))
+    dW.fill(0)
+    _backward(dxs.reshape(N * T, D), ids.reshape(N * T), real_rows(lengths, N, T), dW, work=4 * dxs.size)

@@ -52,10 +52,14 @@ def _free_block(size: int) -> _Block:
     if _requests % _KEEP == 0:
         for blocks in _blocks.values():
             blocks[:] = [b for b in blocks if _requests - b.last < _KEEP or sys.getrefcount(b.memory) != _UNHELD]
-    for block in _blocks.setdefault(size, []):
-        if sys.getrefcount(block.memory) == _UNHELD:
-            block.last = _requests
-            return block
+    if size not in _blocks:
+        _blocks[size] = []
+    # Of its own size, or else of one up to twice as large.
+    for other in (size, *sorted(s for s in _blocks if size < s <= 2 * size)):
+        for block in _blocks[other]:
+            if sys.getrefcount(block.memory) == _UNHELD:
+                block.last = _requests
+                return block
     block = _Block(size, _requests)
     _blocks[size].append(block)
     return block
