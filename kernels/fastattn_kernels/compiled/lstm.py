@@ -136,13 +136,13 @@ def _forward(
     if packed.shape[0] > 1:  # nothing is prepared
         pack_matrix(0, 1, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, weights)
         project(0, 1, D, H, x_rows, x, Wx.reshape(Wx.size), b, mine_projected, gate_step, panels[share], tiles[share])
-    occurs = np.zeros(V, np.bool_)
+    occurs = evenly_spaced(V, 0)
     if V > 0:
         for t in range(T):
             for r in range(starts[t + 1] - starts[t]):
-                occurs[ids[order[r] * T + t]] = True
+                occurs[ids[order[r] * T + t]] = 1
     for v in range(share * V // shares, (share + 1) * V // shares):
-        if occurs[v]:
+        if occurs[v] > 0:
             copy(x, v * D, inputs, v * input_step, D)
         else:  # whatever stands there, NaN too, must not come into dWx
             clear(inputs, v * input_step, D)
@@ -158,11 +158,12 @@ def _forward(
         _copy_state(h0, n * H, h_last, n * H, H)
         if first_row == 0 and r < starts[1]:
             copy(h0, n * H, h_prev, r * h_step, H)
+    rows_now = mine.size
     for t in range(T):
         start, after = starts[t], starts[t + 1]
-        running = after - start
+        while rows_now > 0 and mine[rows_now - 1] >= after - start:
+            rows_now -= 1
         running_next = starts[t + 2] - after if t + 1 < T else 0
-        rows_now = np.searchsorted(mine, running)
         addends, addend_start = gate_rows, start * gate_step
         if V > 0:
             addends, addend_start = projected_rows, 0
@@ -172,7 +173,8 @@ def _forward(
                 if start < first_row:
                     copy(mine_projected, token * gate_step, gates, (start + mine[i]) * gate_step, 4 * H)
         else:
-            for r in mine[:rows_now]:
+            for i in range(rows_now):
+                r = mine[i]
                 copy(x, (order[r] * T + t) * D, inputs, (start + r) * input_step, D)
                 inputs[(start + r) * input_step + D] = 1
         if start >= first_row:
@@ -180,7 +182,8 @@ def _forward(
                 rows_now, h_prev, (start - first_row) * h_step, h_rows, H, weights, 4 * H,
                 start * gate_step, gate_rows, addends, addend_start, -1,
             )  # fmt: skip
-        for r in mine[:rows_now]:
+        for i in range(rows_now):
+            r = mine[i]
             n = order[r]
             h, c, c_prev = (n * T + t) * H, (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
             gates_forward(H, gates, (start + r) * gate_step, cs, c_prev, c, hs, h)
@@ -189,8 +192,8 @@ def _forward(
             else:
                 copy(hs, h, h_last, n * H, H)
                 copy(cs, c, c_last, n * H, H)
-        for r in mine[rows_now:]:
-            clear(hs, (order[r] * T + t) * H, H)
+        for i in range(rows_now, mine.size):
+            clear(hs, (order[mine[i]] * T + t) * H, H)
 
 
 class _Kept(NamedTuple):
@@ -276,12 +279,14 @@ def _backward(
     for r in mine:
         _copy_state(dh_last, order[r] * H, dh, r * dh_step, H)
         _copy_state(dc_last, order[r] * H, dc, r * H, H)
+    rows = 0
     for t in range(T - 1, -1, -1):
         start = starts[t]
-        running = starts[t + 1] - start
         start_prev = starts[t - 1] if t > 0 else 0
-        rows = np.searchsorted(mine, running)
-        for r in mine[:rows]:
+        while rows < mine.size and mine[rows] < starts[t + 1] - start:
+            rows += 1
+        for i in range(rows):
+            r = mine[i]
             c, c_prev = (N + start + r) * H, ((N + start_prev if t > 0 else 0) + r) * H
             gates_backward(
                 H, dhs, (order[r] * T + t) * H, dh, r * dh_step, dc, r * H, gates, (start + r) * gate_step, cs, c, c_prev

@@ -79,7 +79,9 @@ def _search(
     (V, D), sample_size = W.shape, ids.shape[1]
     samples = samples_of(share, shares, N, block)  # those that are still running
     mine = samples.size
-    tokens = np.full(mine, start_id)
+    tokens = np.empty(mine, np.int64)
+    for i in range(mine):
+        tokens[i] = start_id
     enc, weights, vectors = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size), W.reshape(W.size)
     output_rows = scaled(samples, output_step)  # context and state
     gate_rows, score_rows = row_addresses(gates, samples, gate_step), row_addresses(scores, samples, score_step)
