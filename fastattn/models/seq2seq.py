@@ -64,13 +64,15 @@ class AttentionSeq2seq(Model):
         t begins with the start symbol: the decoder is given t[:, :-1] and is to say t[:, 1:]. T2 and target_lengths
         count the start symbol, so they are at least 2.
         """
-        if source_lengths is not None:  # or else the encoder's own check is enough
+        x = np.asarray(x)
+        if source_lengths is not None or x.ndim != 2 or x.size == 0:  # or else the encoder's own check is enough
             x, source_lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, source_lengths, "source_lengths")
-        hs_enc = self.encoder.forward(x, lengths=source_lengths)
+        # Before the encoder keeps anything: a backward may follow, of the forward before this one.
         t, target_lengths = checks.ids(
-            "t", t, (len(hs_enc), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
+            "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
         )
         lengths = None if target_lengths is None else target_lengths - 1
+        hs_enc = self.encoder.forward(x, lengths=source_lengths)
         scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
         return self.loss.forward(scores, t[:, 1:], lengths=lengths)
 

@@ -298,6 +298,22 @@ def test_a_forward_that_fails_leaves_the_one_before_it_its_backward(backend, rng
     np.testing.assert_array_equal(decoder.backward(dscores), expected)
 
 
+def test_a_forward_of_the_model_that_fails_leaves_the_one_before_it_its_backward(backend, rng):
+    model = fastattn.AttentionSeq2seq(13, 5, 7, seed=1)
+    x, other, t = rng.integers(0, 13, (2, 6)), rng.integers(0, 13, (2, 6)), rng.integers(0, 13, (2, 4))
+    model.forward(x, t)
+    model.backward()
+    expected = [grad.copy() for grad in model.grads]
+    model.forward(x, t)
+    bad = [(other, t + 13, {}), (other, t[:1], {}), (other + 13, t, {}), (other[0], t, {}), (other * 0.5, t, {})]
+    for x_given, t_given, lengths in (*bad, (other, t, {"target_lengths": [9, 9]}), (other, t, {"source_lengths": [0, 1]})):
+        with pytest.raises((IndexError, ValueError, TypeError)):
+            model.forward(x_given, t_given, **lengths)
+    model.backward()
+    for grad, before in zip(model.grads, expected, strict=True):
+        np.testing.assert_array_equal(grad, before)
+
+
 def test_a_forward_that_fails_does_not_change_what_dropout_did(backend, rng):
     encoder = fastattn.Encoder(13, 5, 7, seed=1, dropout=0.5)
     x, dhs = rng.integers(0, 13, (2, 6)), np.ones((2, 6, 7), "f")
