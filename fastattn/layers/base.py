@@ -27,10 +27,10 @@ class Layer:
         params, grads = self.params, self.grads
         if len(self._seen) == len(params) == len(grads):
             for (p, grad, shape), q, g in zip(self._seen, params, grads):
-                if p is not q or grad is not g or q.shape != shape or g.shape != shape:
+                if p is not q or grad is not g or q.shape != shape or not (q.flags.carray and g.flags.carray):
                     break
             else:
-                return params  # the same arrays again need no second look
+                return params  # the same arrays again, as they were, need no closer look
         self._checked(params)
         self._seen = [(p, grad, p.shape) for p, grad in zip(params, grads)]
         return params

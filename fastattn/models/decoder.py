@@ -85,6 +85,7 @@ class Decoder(Recurrent):
         self.affine._use_up()  # its memory is taken for the gradients of the states
         dhs_enc, dhs = self.attention.backward(djoined)
         self.attention._use_up()
+        del djoined, dscores  # and these for those of the LSTM
         self._states_backward(dhs)
         dhs_enc[self._last_steps] += self.lstm.dh
         return dhs_enc

@@ -19,14 +19,12 @@ class Recurrent(Model):
     lstm: LSTM
     _as_one: EmbeddingLSTM | None = None  # after a forward that ran them as one
 
-    def _states(self, ids: Array, lengths: Array | None) -> Array:
-        """ids (N, T), token ids, which have been checked, as lengths have -> hs (N, T, H), zeros at padding."""
+    def _states(self, ids: ArrayLike, lengths: ArrayLike | None) -> Array:
+        """ids (N, T), token ids -> hs (N, T, H), zeros at padding. Both have been checked if the embedding is an `Embedding`."""
         as_one = None
         if not self.dropout.drops and type(self.embedding) is Embedding and type(self.lstm) is LSTM:
-            as_one = self._as_one
-            if as_one is None or as_one.embedding is not self.embedding or as_one.lstm is not self.lstm:
-                as_one = EmbeddingLSTM(self.embedding, self.lstm)
-            hs = as_one._forward(ids, lengths)
+            as_one = EmbeddingLSTM(self.embedding, self.lstm)
+            hs = as_one._forward(ids, lengths)  # type: ignore[arg-type]
         else:
             hs = self.lstm.forward(self.dropout.forward(self.embedding.forward(ids, lengths=lengths)), lengths=lengths)
         self._as_one = as_one

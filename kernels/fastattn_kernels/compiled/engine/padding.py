@@ -50,7 +50,7 @@ def block_of_samples(lengths, N):
 def samples_of(share, shares, N, block):
     """The numbers of a share's samples, rising: blocks of some that follow one another, dealt forwards and backwards by turns.
 
-    So each share has about as many steps as any other where samples are sorted by length; where all are as long, a block is
+    So each share has about as many steps as any other where samples are sorted by length; without lengths, a block is
     all of a share's. At every border between two shares a core fetches, ahead of its time, what the other is about to write:
     with blocks of one sample, an LSTM of 64 units took a fifth longer.
     """
