@@ -20,7 +20,7 @@ class Recurrent(Model):
     _as_one: EmbeddingLSTM | None = None  # after a forward that ran them as one
 
     def _states(self, ids: ArrayLike, lengths: ArrayLike | None) -> Array:
-        """ids (N, T), token ids -> hs (N, T, H), zeros at padding. Both have been checked if the embedding is an `Embedding`."""
+        """ids (N, T), token ids -> hs (N, T, H), zeros at padding. An `Embedding` gets them checked."""
         as_one = None
         if not self.dropout.drops and type(self.embedding) is Embedding and type(self.lstm) is LSTM:
             as_one = EmbeddingLSTM(self.embedding, self.lstm)
