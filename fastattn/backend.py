@@ -99,10 +99,10 @@ def _compiled_kernels() -> ModuleType:
 
 def kernels() -> ModuleType:
     """The kernel set in use, with the number of threads in force: what layers and optimizers call."""
-    if (_backend or get_backend()) == "reference":
+    if get_backend() == "reference":
         return importlib.import_module("fastattn_kernels.reference")
     compiled = _compiled or _compiled_kernels()
-    compiled.set_num_threads(_num_threads or get_num_threads())
+    compiled.set_num_threads(get_num_threads())
     return compiled
 
 

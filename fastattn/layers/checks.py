@@ -23,13 +23,11 @@ def _described(axes: Axes) -> str:
 
 
 def _check_shape(name: str, shape: tuple[int, ...], axes: Axes) -> None:
-    if len(shape) == len(axes):
-        for n, axis in zip(shape, axes):
-            if n == 0 or (n != axis and not isinstance(axis, str)):
-                break
-        else:
-            return
-    if len(shape) != len(axes) or any(isinstance(a, int) and a != n for n, a in zip(shape, axes, strict=True)):
+    matches = len(shape) == len(axes)
+    for n, axis in zip(shape, axes):
+        if n != axis and isinstance(axis, int):
+            matches = False
+    if not matches:
         raise ValueError(f"{name} has shape {shape}; expected {_described(axes)}")
     if 0 in shape:
         raise ValueError(f"{name} is empty, of shape {shape}; expected {_described(axes)}, every axis at least 1")

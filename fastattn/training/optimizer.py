@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastattn import backend
+from fastattn.layers.checks import FLOATS
 
 Arrays = Sequence[np.ndarray]
-_FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
 def checked_number(name: str, value: float, low: float, high: float = math.inf, *, low_is_allowed: bool = True) -> float:
@@ -32,7 +32,7 @@ def _check_arrays(name: str, arrays: Arrays) -> None:
     for i, array in enumerate(arrays):
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{name}[{i}] is a {type(array).__name__}; expected a NumPy array")
-        if array.dtype not in _FLOATS or array.dtype != arrays[0].dtype:
+        if array.dtype not in FLOATS or array.dtype != arrays[0].dtype:
             raise TypeError(f"{name}[{i}] is of {array.dtype}; expected float32 or float64, one for the whole list")
         if not array.flags.carray:
             raise ValueError(f"{name}[{i}] is not C-contiguous, aligned and writeable")

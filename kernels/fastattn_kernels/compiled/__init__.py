@@ -19,7 +19,7 @@ from .cross_entropy import (
 )
 from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
-from .engine.compiling import cache_folder as cache_folder
+from .engine.jit import cache_folder as cache_folder
 from .engine.jit import set_num_threads as set_num_threads
 from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward, lstm_forward
 from .norm import scale, squared_norm

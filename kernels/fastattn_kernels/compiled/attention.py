@@ -143,8 +143,7 @@ def _add_weighted_rows(
     if count == 0:
         return
     edge_rows = edge.size // group
-    tile_rows = np.empty(MAX_ROWS, np.int64)
-    fill_row_addresses(tile, 0, group, tile_rows)
+    tile_rows = even_row_addresses(tile, MAX_ROWS, group)
     for k_first in range(0, depth, edge_rows):
         k_count = min(edge_rows, depth - k_first)
         for k in range(k_count):

@@ -13,8 +13,8 @@ from .engine.jit import shared
 from .engine.padding import all_lengths, block_of_samples, samples_of
 from .engine.product import (
     dots,
+    even_row_addresses,
     evenly_spaced,
-    fill_row_addresses,
     multiply_rows,
     odd_step,
     pack_matrix,
@@ -85,9 +85,7 @@ def _search(
     enc, weights, vectors = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size), W.reshape(W.size)
     output_rows = scaled(samples, output_step)  # context and state
     gate_rows, score_rows = row_addresses(gates, samples, gate_step), row_addresses(scores, samples, score_step)
-    bias_rows, output_bias_rows = np.empty(mine, np.int64), np.empty(mine, np.int64)
-    fill_row_addresses(biases, 0, 0, bias_rows)
-    fill_row_addresses(output_biases, 0, 0, output_bias_rows)
+    bias_rows, output_bias_rows = even_row_addresses(biases, mine, 0), even_row_addresses(output_biases, mine, 0)
     for n in samples:
         outputs[n * output_step + H : n * output_step + 2 * H] = h0[n]
     running = mine

@@ -45,6 +45,14 @@ def _size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
+def _unheld(blocks: list[_Block]) -> _Block | None:
+    """The first of some blocks that has no views."""
+    for block in blocks:
+        if sys.getrefcount(block.memory) == _UNHELD:
+            return block
+    return None
+
+
 def _free_block(size: int) -> _Block:
     """A block without views, an old one if there is one. The lock must be held."""
     global _requests
@@ -52,16 +60,14 @@ def _free_block(size: int) -> _Block:
     if _requests % _KEEP == 0:
         for blocks in _blocks.values():
             blocks[:] = [b for b in blocks if _requests - b.last < _KEEP or sys.getrefcount(b.memory) != _UNHELD]
-    if size not in _blocks:
-        _blocks[size] = []
-    # Of its own size, or else of one up to twice as large.
-    for other in (size, *sorted(s for s in _blocks if size < s <= 2 * size)):
-        for block in _blocks[other]:
-            if sys.getrefcount(block.memory) == _UNHELD:
-                block.last = _requests
-                return block
-    block = _Block(size, _requests)
-    _blocks[size].append(block)
+    block = _unheld(_blocks.setdefault(size, []))
+    if block is None:  # of a size up to twice as large
+        larger = sorted(other for other in _blocks if size < other <= 2 * size)
+        block = next(filter(None, (_unheld(_blocks[other]) for other in larger)), None)
+    if block is None:
+        block = _Block(size, _requests)
+        _blocks[size].append(block)
+    block.last = _requests
     return block
 
 

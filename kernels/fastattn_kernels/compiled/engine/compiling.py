@@ -102,8 +102,3 @@ def kernel(function: Any) -> Any:
 def reduction(function: Any) -> Any:
     """Like :func:`kernel`, for loops that add up: in any order, fixed when it is compiled, so that they vectorise."""
     return _inner(function, fastmath={"reassoc", "contract", "nsz", "arcp"})
-
-
-def cache_folder() -> str | None:
-    """Where the machine code is kept between processes; None where no folder can be written."""
-    return getattr(_compiled(name_of)._cache, "cache_path", None)

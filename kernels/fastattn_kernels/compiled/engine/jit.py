@@ -117,6 +117,11 @@ def set_num_threads(n: int) -> None:
     _threads = min(n, threads.MAX_SHARES)
 
 
+def cache_folder() -> str | None:
+    """Where the machine code is kept between processes; None where no folder can be written."""
+    return getattr(threads.launch._cache, "cache_path", None)
+
+
 def num_shares() -> int:
     """The number of shares that large work is divided into: what per-share scratch memory is made for."""
     return _threads

@@ -55,12 +55,12 @@ def samples_of(share, shares, N, block):
     with blocks of one sample, an LSTM of 64 units took a fifth longer.
     """
     mine, count = np.empty(N, np.int64), 0
-    for i in range((N + block - 1) // block):
+    for i, first in enumerate(range(0, N, block)):
         turn = i % shares
         if i // shares % 2 == 1:
             turn = shares - 1 - turn
         if turn == share:
-            for n in range(i * block, min((i + 1) * block, N)):
+            for n in range(first, min(first + block, N)):
                 mine[count] = n
                 count += 1
     return mine[:count]

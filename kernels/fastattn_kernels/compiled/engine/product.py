@@ -283,9 +283,7 @@ def matmul(
     if first_task == last_task:
         return
     # The tile stands in for c where the last columns of c are no whole group.
-    tile_rows, bias_rows = np.empty(MAX_ROWS, np.int64), np.empty(MAX_ROWS, np.int64)
-    fill_row_addresses(tile, 0, width, tile_rows)
-    fill_row_addresses(bias, 0, 0, bias_rows)
+    tile_rows, bias_rows = even_row_addresses(tile, MAX_ROWS, width), even_row_addresses(bias, MAX_ROWS, 0)
     last_panel = (last_task - 1) // tiles + 1
     for p_first in range(first_task // tiles, last_panel, panel_block):
         p_last = min(p_first + panel_block, last_panel)
