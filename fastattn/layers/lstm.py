@@ -76,9 +76,13 @@ class LSTM(Layer):
         self._keep(kernels, hs.shape, cache)
         return hs
 
+    @property
+    def _starts_from_zeros(self) -> bool:
+        return self._h is None or not (self.stateful or self._was_set)
+
     def _first_state(self, name: str, N: int) -> tuple[Array, Array] | tuple[None, None]:
         """The state that a forward of a batch of N, called ``name``, starts from; None for zeros."""
-        if self._h is None or self._c is None or not (self.stateful or self._was_set):
+        if self._starts_from_zeros or self._h is None or self._c is None:
             return None, None
         if len(self._h) != N:
             raise ValueError(

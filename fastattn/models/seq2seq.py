@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastattn.layers import SoftmaxCrossEntropy, checks
 from fastattn.layers.checks import Array
 
+from .as_one import AsOne
 from .base import Model
 from .decoder import Decoder
 from .encoder import Encoder
@@ -44,6 +45,7 @@ class AttentionSeq2seq(Model):
         self.encoder = Encoder(V, D, H, dtype=dtype, seed=generator, dropout=dropout)
         self.decoder = Decoder(self.target_vocabulary, D, H, dtype=dtype, seed=generator, dropout=dropout)
         self.loss = SoftmaxCrossEntropy(overwrite_scores=True)  # nobody else has them
+        self._as_one: AsOne | None = None  # after a forward as one
         super().__init__(self.encoder, self.decoder, self.loss)
 
     @property
@@ -64,13 +66,18 @@ class AttentionSeq2seq(Model):
         t begins with the start symbol: the decoder is given t[:, :-1] and is to say t[:, 1:]. T2 and target_lengths
         count the start symbol, so they are at least 2.
         """
-        x = np.asarray(x)
-        if source_lengths is not None or x.ndim != 2 or x.size == 0:  # or else the encoder's own check is enough
-            x, source_lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, source_lengths, "source_lengths")
-        # Before the encoder keeps anything: a backward may follow, of the forward before this one.
+        # All of it before anything is kept: a backward may follow, of the forward before this one.
+        x, source_lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, source_lengths, "source_lengths")
         t, target_lengths = checks.ids(
             "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
         )
+        as_one = AsOne(self.encoder, self.decoder, self.loss)
+        if as_one.is_possible:
+            loss = as_one.forward(x, t, source_lengths, target_lengths)
+            if loss is not None:
+                self._as_one = as_one
+                return loss
+        self._as_one = None
         lengths = None if target_lengths is None else target_lengths - 1
         hs_enc = self.encoder.forward(x, lengths=source_lengths)
         scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
@@ -78,7 +85,10 @@ class AttentionSeq2seq(Model):
 
     def backward(self, dloss: float = 1) -> None:
         """dloss, the gradient of the loss, 1 for the loss itself. Overwrites ``grads``."""
-        self.encoder.backward(self.decoder.backward(self.loss.backward(dloss)))
+        if self._as_one is None:
+            self.encoder.backward(self.decoder.backward(self.loss.backward(dloss)))
+        else:
+            self._as_one.backward(dloss)
 
     @overload
     def generate(

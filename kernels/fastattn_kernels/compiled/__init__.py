@@ -25,6 +25,7 @@ from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
 from .search import greedy_search
+from .seq2seq import seq2seq_as_one, seq2seq_backward, seq2seq_forward
 from .softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -50,6 +51,9 @@ __all__ = [
     "nesterov_update",
     "rmsprop_update",
     "scale",
+    "seq2seq_as_one",
+    "seq2seq_backward",
+    "seq2seq_forward",
     "sgd_update",
     "softmax_backward",
     "softmax_cross_entropy_backward",

@@ -183,29 +183,43 @@ def _scores(rows, columns, H, a, a_start, a_step, b, b_start, c, c_start, c_step
     )  # fmt: skip
 
 
+@separate("n n n n n n v n v n v n v n n v v")
+def attend(
+    T1, real1, T2, real2, H, width, enc, enc_at, dec, dec_at, weights, weights_at, contexts, contexts_at, context_step,
+    edge, tile,
+):  # fmt: skip
+    """The contexts of a sample's real target steps, and all of its weights. All arrays are flat.
+
+    A row of enc and dec is H numbers, one of weights T1; one of contexts is ``width`` numbers, H, or 2H with the target state
+    after the context, and they are context_step apart.
+    """
+    _scores(real2, real1, H, dec, dec_at, H, enc, enc_at, weights, weights_at, T1, edge, tile)
+    for t in range(real2):
+        softmax_row(weights, weights_at + t * T1, real1)
+        clear(weights, weights_at + t * T1 + real1, T1 - real1)
+    clear(weights, weights_at + real2 * T1, (T2 - real2) * T1)
+    if real1 > 0:
+        _add_weighted_rows(
+            real2, weights, weights_at, evenly_spaced(real2, T1), 1, enc, enc_at, H, H, real1, contexts, contexts_at,
+            context_step, np.empty(real2, np.int64), False, edge, tile,
+        )  # fmt: skip
+    for t in range(real2):
+        if real1 == 0:
+            clear(contexts, contexts_at + t * context_step, H)
+        copy(dec, dec_at + t * H, contexts, contexts_at + t * context_step + H, width - H)
+
+
 @shared
 def _forward(share, shares, block, hs_enc, hs_dec, lengths_enc, lengths_dec, cs, a, edges, tiles):
     N, T1, H = hs_enc.shape
     T2, width = cs.shape[1:]
-    edge, tile = edges[share], tiles[share]
     enc, dec, weights, contexts = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), cs.reshape(cs.size)
-    a_rows, c_rows = evenly_spaced(T2, T1), np.empty(T2, np.int64)
     for n in samples_of(share, shares, N, block):  # as the LSTM's, without lengths: they are in this core's cache
-        real1, real2 = lengths_enc[n], lengths_dec[n]
-        at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
-        _scores(real2, real1, H, dec, at2, H, enc, at1, weights, at_a, T1, edge, tile)
-        for t in range(real2):
-            softmax_row(weights, at_a + t * T1, real1)
-            clear(weights, at_a + t * T1 + real1, T1 - real1)
-        clear(weights, at_a + real2 * T1, (T2 - real2) * T1)
-        if real1 > 0:
-            _add_weighted_rows(
-                real2, weights, at_a, a_rows, 1, enc, at1, H, H, real1, contexts, at_c, width, c_rows, False, edge, tile
-            )
-        for t in range(real2):
-            if real1 == 0:
-                clear(contexts, at_c + t * width, H)
-            copy(dec, at2 + t * H, contexts, at_c + t * width + H, width - H)
+        real2, at_c = lengths_dec[n], n * T2 * width
+        attend(
+            T1, lengths_enc[n], T2, real2, H, width, enc, n * T1 * H, dec, n * T2 * H, weights, n * T2 * T1, contexts, at_c,
+            width, edges[share], tiles[share],
+        )  # fmt: skip
         clear(contexts, at_c + real2 * width, (T2 - real2) * width)
 
 
@@ -221,36 +235,46 @@ def attention_forward(hs_enc, hs_dec, lengths_enc, lengths_dec, join):
     return cs, a
 
 
+@separate("n n n n n n v n n v n v n v n v v v v v")
+def attend_backward(
+    T1, real1, T2, real2, H, width, dcontexts, contexts_at, context_step, enc, enc_at, dec, dec_at, weights, weights_at,
+    denc, ddec, ds, edge, tile,
+):  # fmt: skip
+    """Undoes :func:`attend`: writes the gradients of a sample's states, which stand as the states do. ds: T2 x T1 numbers."""
+    for t in range(real2):  # what is beside the contexts, or zeros, for the rest to be added to
+        if width > H:
+            copy(dcontexts, contexts_at + t * context_step + H, ddec, dec_at + t * H, H)
+        else:
+            clear(ddec, dec_at + t * H, H)
+    clear(ddec, dec_at + real2 * H, (T2 - real2) * H)
+    if real1 == 0 or real2 == 0:
+        clear(denc, enc_at, T1 * H)
+        return
+    rows, columns = evenly_spaced(real2, T1), evenly_spaced(real1, 1)
+    c_rows = np.empty(max(real1, real2), np.int64)
+    _scores(real2, real1, H, dcontexts, contexts_at, context_step, enc, enc_at, ds, 0, T1, edge, tile)  # da
+    for t in range(real2):
+        softmax_backward_row(ds, t * T1, weights, weights_at + t * T1, real1)
+    _add_weighted_rows(real2, ds, 0, rows, 1, enc, enc_at, H, H, real1, ddec, dec_at, H, c_rows, True, edge, tile)
+    _add_weighted_rows(
+        real1, weights, weights_at, columns, T1, dcontexts, contexts_at, context_step, H, real2, denc, enc_at, H, c_rows,
+        False, edge, tile,
+    )  # fmt: skip
+    _add_weighted_rows(real1, ds, 0, columns, T1, dec, dec_at, H, H, real2, denc, enc_at, H, c_rows, True, edge, tile)
+    clear(denc, enc_at + real1 * H, (T1 - real1) * H)
+
+
 @shared
 def _backward(share, shares, block, dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec, dhs_enc, dhs_dec, ds, edges, tiles):
     N, T1, H = hs_enc.shape
     T2, width = dcs.shape[1:]
-    edge, tile = edges[share], tiles[share]
     enc, dec, weights, dc = hs_enc.reshape(N * T1 * H), hs_dec.reshape(N * T2 * H), a.reshape(a.size), dcs.reshape(dcs.size)
-    denc, ddec, ds_n = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H), ds[share]
-    rows, columns, c_rows = evenly_spaced(T2, T1), evenly_spaced(T1, 1), np.empty(max(T1, T2), np.int64)
-    joined = width > H
+    denc, ddec = dhs_enc.reshape(N * T1 * H), dhs_dec.reshape(N * T2 * H)
     for n in samples_of(share, shares, N, block):  # as the LSTM's, without lengths: they are in this core's cache
-        real1, real2 = lengths_enc[n], lengths_dec[n]
-        at1, at2, at_a, at_c = n * T1 * H, n * T2 * H, n * T2 * T1, n * T2 * width
-        for t in range(real2):  # what is beside the contexts, or zeros, for the rest to be added to
-            if joined:
-                copy(dc, at_c + t * width + H, ddec, at2 + t * H, H)
-            else:
-                clear(ddec, at2 + t * H, H)
-        clear(ddec, at2 + real2 * H, (T2 - real2) * H)
-        if real1 == 0 or real2 == 0:
-            clear(denc, at1, T1 * H)
-            continue
-        _scores(real2, real1, H, dc, at_c, width, enc, at1, ds_n, 0, T1, edge, tile)  # da
-        for t in range(real2):
-            softmax_backward_row(ds_n, t * T1, weights, at_a + t * T1, real1)
-        _add_weighted_rows(real2, ds_n, 0, rows, 1, enc, at1, H, H, real1, ddec, at2, H, c_rows, True, edge, tile)
-        _add_weighted_rows(
-            real1, weights, at_a, columns, T1, dc, at_c, width, H, real2, denc, at1, H, c_rows, False, edge, tile
-        )
-        _add_weighted_rows(real1, ds_n, 0, columns, T1, dec, at2, H, H, real2, denc, at1, H, c_rows, True, edge, tile)
-        clear(denc, at1 + real1 * H, (T1 - real1) * H)
+        attend_backward(
+            T1, lengths_enc[n], T2, lengths_dec[n], H, width, dc, n * T2 * width, width, enc, n * T1 * H, dec, n * T2 * H,
+            weights, n * T2 * T1, denc, ddec, ds[share], edges[share], tiles[share],
+        )  # fmt: skip
 
 
 def attention_backward(dcs, hs_enc, hs_dec, a, lengths_enc, lengths_dec):

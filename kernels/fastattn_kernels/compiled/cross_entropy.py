@@ -6,11 +6,11 @@ import numpy as np
 
 from .engine.activation import exp
 from .engine.buffers import empty
-from .engine.compiling import reduction
+from .engine.compiling import kernel, reduction
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.vector import copy
-from .softmax import highest
+from .softmax import exponentials, highest
 
 PROBABILITY_FLOOR = 1e-30
 
@@ -45,6 +45,18 @@ def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dsc
         for v in range(V):
             out[v] = exp(out[v] - log_sum) * factor
         out[t[rows[i]]] -= factor
+
+
+@kernel
+def loss_and_gradient(scores, target, factor):
+    """The loss of one row of scores, in whose place factor (softmax(scores) - (v is the target)) comes to stand."""
+    of_target, shift = scores[target], highest(scores)
+    total = exponentials(scores, shift)
+    scale = factor / total
+    for v in range(scores.size):
+        scores[v] *= scale
+    scores[target] -= factor
+    return np.float64(shift + scores.dtype.type(math.log(total))) - np.float64(of_target)
 
 
 def _flat(scores, t):

@@ -53,7 +53,7 @@ def _all_running(N, T):
     return np.arange(N, dtype=np.int64), np.arange(T + 1, dtype=np.int64) * N
 
 
-def _running(lengths, N, T):
+def running(lengths, N, T):
     """The order of the samples by falling length, and the first internal row of each step (T + 1 numbers)."""
     if lengths is None:
         return _all_running(N, T)
@@ -76,12 +76,12 @@ def _positions(order, lengths, N, T):
 
 # Packed weights up to this many bytes are packed by every share for itself (but in a forward from arrays): quicker than a
 # launch, and than fetching from another core's cache.
-_OWN_WEIGHTS = 1 << 18
+OWN_WEIGHTS = 1 << 18
 
 
 def _copies(numbers, dtype):
     """How many copies of packed weights to make: one for each share, or one beforehand."""
-    return num_shares() if numbers * dtype.itemsize <= _OWN_WEIGHTS else 1
+    return num_shares() if numbers * dtype.itemsize <= OWN_WEIGHTS else 1
 
 
 def _flat(array):
@@ -124,23 +124,26 @@ def _prepare(share, shares, x_rows, x, Wx, Wh, b, packed, projected, step, panel
     project(share, shares, D, H, x_rows, x, Wx.reshape(Wx.size), b, projected, step, panels[share], tiles[share])
 
 
-@shared
-def _forward(
-    share, shares, block, order, starts, ids, x_rows, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step,
-    h_prev, h_step, gates, gate_step, cs, hs, h_last, c_last, panels, tiles,
+@separate("n n i i i i n i v v v n n v v v n v v v n v n v n v v v v v v")
+def forward_of_samples(
+    share, shares, mine, order, starts, ids, id_step, x_rows, x, h0, c0, D, H, Wx, Wh, b, own, packed, projected,
+    inputs, input_step, h_prev, h_step, gates, gate_step, cs, hs, h_last, c_last, panel, tile,
 ):  # fmt: skip
-    N, T = order.size, starts.size - 1
-    D, H = Wx.shape[0], Wh.shape[0]
+    """What a share does: the places ``mine``, rising, in the order of the samples. All arrays are flat.
+
+    ids: of sample n from n id_step on; empty where x is given as arrays. own: whether Wh is to be packed, and the tokens
+    projected, by the share for itself; else ``packed`` and ``projected`` are there.
+    """
+    T = starts.size - 1
     V = x.size // D if ids.size > 0 else 0
-    weights, mine_projected = packed[share % packed.shape[0]], projected[share % projected.shape[0]]
-    if packed.shape[0] > 1:  # nothing is prepared
-        pack_matrix(0, 1, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, weights)
-        project(0, 1, D, H, x_rows, x, Wx.reshape(Wx.size), b, mine_projected, gate_step, panels[share], tiles[share])
+    if own > 0:
+        pack_matrix(0, 1, H, 4 * H, Wh, 4 * H, 1, packed)
+        project(0, 1, D, H, x_rows, x, Wx, b, projected, gate_step, panel, tile)
     occurs = evenly_spaced(V, 0)
     if V > 0:
         for t in range(T):
             for r in range(starts[t + 1] - starts[t]):
-                occurs[ids[order[r] * T + t]] = 1
+                occurs[ids[order[r] * id_step + t]] = 1
     for v in range(share * V // shares, (share + 1) * V // shares):
         if occurs[v] > 0:
             copy(x, v * D, inputs, v * input_step, D)
@@ -148,7 +151,6 @@ def _forward(
             clear(inputs, v * input_step, D)
         inputs[v * input_step + D] = 1
     first_row = starts[1] if h0.size == 0 else 0  # the first that has a row of h_prev
-    mine = samples_of(share, shares, N, block)
     h_rows, gate_rows = scaled(mine, h_step), row_addresses(gates, mine, gate_step)
     projected_rows = np.empty(mine.size, np.int64)
     for r in mine:
@@ -168,10 +170,10 @@ def _forward(
         if V > 0:
             addends, addend_start = projected_rows, 0
             for i in range(rows_now):
-                token = ids[order[mine[i]] * T + t]
-                projected_rows[i] = mine_projected.ctypes.data + token * gate_step * gates.itemsize
+                token = ids[order[mine[i]] * id_step + t]
+                projected_rows[i] = projected.ctypes.data + token * gate_step * gates.itemsize
                 if start < first_row:
-                    copy(mine_projected, token * gate_step, gates, (start + mine[i]) * gate_step, 4 * H)
+                    copy(projected, token * gate_step, gates, (start + mine[i]) * gate_step, 4 * H)
         else:
             for i in range(rows_now):
                 r = mine[i]
@@ -179,13 +181,13 @@ def _forward(
                 inputs[(start + r) * input_step + D] = 1
         if start >= first_row:
             multiply_rows(
-                rows_now, h_prev, (start - first_row) * h_step, h_rows, H, weights, 4 * H,
+                rows_now, h_prev, (start - first_row) * h_step, h_rows, H, packed, 4 * H,
                 start * gate_step, gate_rows, addends, addend_start, -1,
             )  # fmt: skip
         for i in range(rows_now):
             r = mine[i]
             n = order[r]
-            h, c, c_prev = (n * T + t) * H, (N + start + r) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
+            h, c, c_prev = (n * T + t) * H, (order.size + start + r) * H, ((order.size + starts[t - 1] if t > 0 else 0) + r) * H
             gates_forward(H, gates, (start + r) * gate_step, cs, c_prev, c, hs, h)
             if r < running_next:
                 copy(hs, h, h_prev, (after - first_row + r) * h_step, H)
@@ -194,6 +196,20 @@ def _forward(
                 copy(cs, c, c_last, n * H, H)
         for i in range(rows_now, mine.size):
             clear(hs, (order[mine[i]] * T + t) * H, H)
+
+
+@shared
+def _forward(
+    share, shares, block, order, starts, ids, x_rows, x, h0, c0, Wx, Wh, b, packed, projected, inputs, input_step,
+    h_prev, h_step, gates, gate_step, cs, hs, h_last, c_last, panels, tiles,
+):  # fmt: skip
+    copies = packed.shape[0]  # more than one: nothing is prepared
+    forward_of_samples(
+        share, shares, samples_of(share, shares, order.size, block), order, starts, ids, starts.size - 1, x_rows, x, h0, c0,
+        Wx.shape[0], Wh.shape[0], Wx.reshape(Wx.size), Wh.reshape(Wh.size), b, copies > 1, packed[share % copies],
+        projected[share % projected.shape[0]], inputs, input_step, h_prev, h_step, gates, gate_step, cs, hs, h_last, c_last,
+        panels[share], tiles[share],
+    )  # fmt: skip
 
 
 class _Kept(NamedTuple):
@@ -219,7 +235,7 @@ def _sequence_forward(x, ids, N, T, h0, c0, Wx, Wh, b, lengths):
     """Both forwards: from x (N, T, D), or from x (V, D) and the ids (N, T) of its rows."""
     D, H = Wx.shape[0], Wh.shape[0]
     dtype = x.dtype
-    order, starts = _running(lengths, N, T)
+    order, starts = running(lengths, N, T)
     R = int(starts[-1])
     V = 0 if ids is None else len(x)
     x_rows = real_rows(None, V, 1) if V else _positions(order, lengths, N, T)
@@ -265,16 +281,17 @@ def _pack_transposed(share, shares, W, panels):
     pack_matrix(share, shares, V, K, W.reshape(W.size), 1, V, panels)
 
 
-@shared
-def _backward(
-    share, shares, block, order, starts, dhs, dh_last, dc_last, Wh, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
+@separate("i i i v v v n v n v v n v v n v v v")
+def backward_of_samples(
+    mine, order, starts, dhs, dh_last, dc_last, H, Wh, own, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
 ):  # fmt: skip
-    """The gates of every row become its dz, in their place. dh0, dc0: empty if nobody wants them."""
-    N, T, H = order.size, starts.size - 1, Wh.shape[0]
-    weights = packed[share % packed.shape[0]]
-    if packed.shape[0] > 1:
-        pack_matrix(0, 1, 4 * H, H, Wh.reshape(Wh.size), 1, 4 * H, weights)
-    mine = samples_of(share, shares, N, block)
+    """What a share does, as in :func:`forward_of_samples`: the gates of every row become its dz, in their place.
+
+    dh0, dc0: empty if nobody wants them. own: whether Wh is to be packed by the share for itself.
+    """
+    N, T = order.size, starts.size - 1
+    if own > 0:
+        pack_matrix(0, 1, 4 * H, H, Wh, 1, 4 * H, packed)
     gate_rows, dh_rows = scaled(mine, gate_step), row_addresses(dh, mine, dh_step)
     for r in mine:
         _copy_state(dh_last, order[r] * H, dh, r * dh_step, H)
@@ -293,7 +310,7 @@ def _backward(
             )
         if t > 0 or dh0.size > 0:
             multiply_rows(
-                rows, gates, start * gate_step, gate_rows, 4 * H, weights, H, 0, dh_rows,
+                rows, gates, start * gate_step, gate_rows, 4 * H, packed, H, 0, dh_rows,
                 gate_rows[:0], 0, start_prev * gate_step if t > 0 else -1,
             )  # fmt: skip
     if dh0.size > 0:
@@ -303,7 +320,18 @@ def _backward(
 
 
 @shared
-def _sum_by_token(share, shares, V, order, starts, ids, dz, step, H, sums):
+def _backward(
+    share, shares, block, order, starts, dhs, dh_last, dc_last, Wh, packed, gates, gate_step, cs, dh, dh_step, dc, dh0, dc0
+):  # fmt: skip
+    copies = packed.shape[0]
+    backward_of_samples(
+        samples_of(share, shares, order.size, block), order, starts, dhs, dh_last, dc_last, Wh.shape[0], Wh.reshape(Wh.size),
+        copies > 1, packed[share % copies], gates, gate_step, cs, dh, dh_step, dc, dh0, dc0,
+    )  # fmt: skip
+
+
+@separate("n n n i i i n v n n v")
+def sum_by_token(share, shares, V, order, starts, ids, id_step, dz, step, H, sums):
     """sums[v] = the sum of dz over the steps that had token v. A share has some columns, in whole cache lines."""
     T = starts.size - 1
     line = GROUP_BYTES // dz.itemsize
@@ -313,31 +341,41 @@ def _sum_by_token(share, shares, V, order, starts, ids, dz, step, H, sums):
         clear(sums, v * step + first, last - first)
     for t in range(T):
         for row in range(starts[t], starts[t + 1]):
-            token = ids[order[row - starts[t]] * T + t]
+            token = ids[order[row - starts[t]] * id_step + t]
             total, added = sums[token * step + first : token * step + last], dz[row * step + first : row * step + last]
             for j in range(total.size):
                 total[j] += added[j]
 
 
 @shared
-def _gradients(
-    share, shares, R, h_prev, h_step, dz, step, x_rows, inputs, input_step, sums, Wx, dWx, dWh, db, dx, panels, tiles
+def _sum_by_token(share, shares, V, order, starts, ids, dz, step, H, sums):
+    sum_by_token(share, shares, V, order, starts, ids, starts.size - 1, dz, step, H, sums)
+
+
+@separate("n n n n n v n v n i v n v v v v v v v v")
+def gradients(
+    share, shares, D, H, R, h_prev, h_step, dz, step, x_rows, inputs, input_step, sums, Wx, dWx, dWh, db, dx, panel, tile
 ):  # fmt: skip
-    """dWh = h_prev^T dz over the rows that have an h_prev; [dWx; db] = inputs^T sums; dx = sums Wx^T."""
-    D, H = dWx.shape[0], dWh.shape[0]
-    panel, tile = panels[share], tiles[share]
+    """dWh = h_prev^T dz over the rows that have an h_prev; [dWx; db] = inputs^T sums; dx = sums Wx^T. All arrays are flat."""
     rows = evenly_spaced(max(R, x_rows.size), step)
     first_row = R - h_prev.size // h_step
     weight_gradients(
-        share, shares, H, 4 * H, R - first_row, h_prev, 1, h_step, dz, first_row * step, rows,
-        dWh.reshape(dWh.size), db[:0], panel, tile,
-    )  # fmt: skip
-    weight_gradients(
-        share, shares, D, 4 * H, x_rows.size, inputs, 1, input_step, sums, 0, rows, dWx.reshape(dWx.size), db, panel, tile
+        share, shares, H, 4 * H, R - first_row, h_prev, 1, h_step, dz, first_row * step, rows, dWh, db[:0], panel, tile
     )
+    weight_gradients(share, shares, D, 4 * H, x_rows.size, inputs, 1, input_step, sums, 0, rows, dWx, db, panel, tile)
     matmul(
-        share, shares, x_rows.size, D, 4 * H, sums, 0, rows, 1, Wx.reshape(Wx.size), 0, evenly_spaced(4 * H, 1), 4 * H,
+        share, shares, x_rows.size, D, 4 * H, sums, 0, rows, 1, Wx, 0, evenly_spaced(4 * H, 1), 4 * H,
         row_addresses(dx, x_rows, D), 0, tile[:0], panel, tile,
+    )  # fmt: skip
+
+
+@shared
+def _gradients(
+    share, shares, R, h_prev, h_step, dz, step, x_rows, inputs, input_step, sums, Wx, dWx, dWh, db, dx, panels, tiles
+):  # fmt: skip
+    gradients(
+        share, shares, dWx.shape[0], dWh.shape[0], R, h_prev, h_step, dz, step, x_rows, inputs, input_step, sums,
+        Wx.reshape(Wx.size), dWx.reshape(dWx.size), dWh.reshape(dWh.size), db, dx, panels[share], tiles[share],
     )  # fmt: skip
 
 

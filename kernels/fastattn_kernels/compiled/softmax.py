@@ -26,7 +26,7 @@ def dot(x, y):
 
 
 @reduction
-def _exponentials(x, shift):
+def exponentials(x, shift):
     """x = exp(x - shift) in place; returns the sum."""
     for i in range(x.size):
         x[i] = exp(x[i] - shift)
@@ -45,7 +45,7 @@ def softmax_row(array, start, count):
     if count == 0:
         return
     x = array[start : start + count]
-    total = _exponentials(x, highest(x))
+    total = exponentials(x, highest(x))
     for i in range(x.size):
         x[i] = x[i] / total
 

@@ -11,6 +11,7 @@ number of threads.
 import inspect
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from numba import types
@@ -26,31 +27,47 @@ _lock = threading.RLock()  # one launch at a time
 _threads = 1
 _pool: threads.Pool | None = None
 
-_separates: list[tuple[Any, str, str]] = []  # dispatcher, name, letters of the arguments: a function after those it calls
-_published: dict[Any, int] = {}  # by dtype: how many of them are known to the linker
+_separates: dict[int, tuple[Any, str, str]] = {}  # by the identity of the intrinsic: dispatcher, name, letters of the arguments
+_published: set[tuple[str, Any]] = set()  # name and dtype of those that are known to the linker
 
 
-def _publish_separates(argument_types: Any) -> None:
-    """Make all separate functions known to the linker for the dtype that a kernel works in: its first array's of floats."""
+def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str, str]]:
+    """The separate functions that a function and those inlined into it call, each after those that it calls itself."""
+    for name in function.__code__.co_names:
+        used = function.__globals__.get(name)
+        if id(used) in seen:
+            continue
+        seen.add(id(used))
+        if id(used) in _separates:
+            dispatcher, _, _ = _separates[id(used)]
+            yield from _called_by_name(dispatcher.py_func, seen)
+            yield _separates[id(used)]
+        elif hasattr(used, "py_func"):
+            yield from _called_by_name(used.py_func, seen)
+
+
+def _publish_separates(function: Any, argument_types: Any) -> None:
+    """Make what a kernel calls known to the linker, for the dtype that it works in: its first array's of floats."""
     dtypes = (t.dtype for t in argument_types if isinstance(t, types.Array) and t.dtype in (types.float32, types.float64))
     dtype = next(dtypes, None)
     if dtype is None:
         return
     kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
-    for dispatcher, name, letters in _separates[_published.get(dtype, 0) :]:
-        linking.publish(dispatcher, name, [kinds[letter] for letter in letters.split()])
-        _published[dtype] = _published.get(dtype, 0) + 1
+    for dispatcher, name, letters in _called_by_name(function, set()):
+        if (name, dtype) not in _published:
+            linking.publish(dispatcher, name, [kinds[letter] for letter in letters.split()])
+            _published.add((name, dtype))
 
 
 def separate(arguments: str) -> Any:
     """Compile a function that returns nothing once for each dtype that is used; kernels call it by name.
 
-    ``arguments``: a letter for each, n a whole number, i a flat array of int64, v a flat array of the dtype.
+    ``arguments``: a letter for each, n a whole number, i a flat array of int64, v a flat array of the dtype. Whoever calls it
+    has it among its module's own names.
     """
 
     def decorate(function: Any) -> Any:
         dispatcher, name = kernel(function), name_of(function)
-        _separates.append((dispatcher, name, arguments))
 
         def call(typingctx: Any, *argument_types: Any) -> Any:
             return linking.call(name, argument_types)
@@ -59,7 +76,9 @@ def separate(arguments: str) -> Any:
         first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         call.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]  # by which Numba calls it
         call.__name__, call.__doc__ = function.__name__, function.__doc__
-        return intrinsic(call)
+        by_name = intrinsic(call)
+        _separates[id(by_name)] = dispatcher, name, arguments
+        return by_name
 
     return decorate
 
@@ -85,7 +104,7 @@ class shared:
 
         def compile_body_and_frame(types_of_frame: Any) -> Any:
             *_, arguments = types_of_frame
-            _publish_separates(arguments.types)
+            _publish_separates(function, arguments.types)
             linking.publish(self._body, name, (types.int64, types.int64, *arguments.types))
             return compile_frame(types_of_frame)
 

@@ -1,0 +1,45 @@
+"""The whole model, as one: the encoder's and the decoder's LSTM over embedded token ids, attention, scores and loss.
+
+The encoder starts from zeros, the decoder from the encoder's last hidden state and a cell state of zeros (Sutskever, Vinyals and
+Le 2014; attention after Luong, Pham and Manning 2015, section 3.1). Weights, and gradients, are those of a model, in its order:
+the encoder's W (V1, D), Wx (D, 4H), Wh (H, 4H), b (4H,); the decoder's W (V2, D), Wx, Wh, b; those of the affine map to scores,
+W (2H, V2) and b (V2,).
+"""
+
+import numpy as np
+
+from .affine import affine_backward, affine_forward
+from .attention import attention_backward, attention_forward
+from .cross_entropy import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from .lstm import embedding_lstm_backward, embedding_lstm_forward
+
+
+def seq2seq_as_one(weights, x, t, source_lengths, target_lengths):
+    """Whether :func:`seq2seq_forward` is quicker for this batch than the kernels of the layers, one after another."""
+    return False
+
+
+def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
+    """x (N, T1), t (N, T2), token ids; the decoder is given t[:, :-1] and is to say t[:, 1:]. The lengths count all of both.
+
+    Returns the mean loss of a target, the attention weights (N, T2 - 1, T1), the states (4, N, H) that both LSTMs end in, h and c
+    of the encoder, then of the decoder, and a cache.
+    """
+    lengths = None if target_lengths is None else target_lengths - 1
+    hs_enc, h_enc, c_enc, encoder = embedding_lstm_forward(weights[0], x, None, None, *weights[1:4], source_lengths)
+    hs_dec, h_dec, c_dec, decoder = embedding_lstm_forward(weights[4], t[:, :-1], h_enc, None, *weights[5:8], lengths)
+    joined, a = attention_forward(hs_enc, hs_dec, source_lengths, lengths, True)
+    scores = affine_forward(joined, *weights[8:], lengths)
+    loss, of_loss = softmax_cross_entropy_forward(scores, t[:, 1:], lengths)
+    cache = encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths
+    return loss, a, np.stack((h_enc, c_enc, h_dec, c_dec)), cache
+
+
+def seq2seq_backward(dloss, weights, cache, grads):
+    """Undoes :func:`seq2seq_forward`, once. dloss, a number. Overwrites the gradients of all weights."""
+    encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths = cache
+    dscores = softmax_cross_entropy_backward(dloss, of_loss, True)
+    djoined = affine_backward(dscores, joined, weights[8], *grads[8:], lengths)
+    dhs_enc, dhs_dec = attention_backward(djoined, hs_enc, hs_dec, a, source_lengths, lengths)
+    dh_enc, _ = embedding_lstm_backward(dhs_dec, None, None, *weights[5:7], decoder, *grads[4:8])
+    embedding_lstm_backward(dhs_enc, dh_enc, None, *weights[1:3], encoder, *grads[:4])
