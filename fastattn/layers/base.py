@@ -43,8 +43,13 @@ class Layer:
         """Keep, for backward, what forward knows. The first is the kernel set: its caches fit only its own backward."""
         self._kept = kept
 
+    @property
+    def _name(self) -> str:
+        """What a caller knows this by."""
+        return type(self).__name__
+
     def _recall(self) -> Any:
-        name = type(self).__name__
+        name = self._name
         if self._kept is None:
             raise RuntimeError(f"{name}.backward was called before {name}.forward")
         if self._kept is _USED_UP:

@@ -22,6 +22,10 @@ class AsOne(Layer):
         self._layers: tuple[Layer, ...] = encoder.embedding, encoder.lstm, decoder.embedding, decoder.lstm, decoder.affine
 
     @property
+    def _name(self) -> str:
+        return "AttentionSeq2seq"
+
+    @property
     def is_possible(self) -> bool:
         """Whether the parts are those that the kernel knows, the encoder starts from zeros, and nothing is dropped."""
         encoder, decoder = self.encoder, self.decoder

@@ -132,6 +132,25 @@ def softmax_cross_entropy_with_gaps(kernels, draw, N, T, D, H, V, lengths):
     return results
 
 
+def seq2seq(kernels, draw, N, T, D, H, V, lengths):
+    V_dec, target_lengths = V + 3, None if lengths is None else 1 + lengths
+    shapes = [
+        *((V, D), (D, 4 * H), (H, 4 * H), (4 * H,)),
+        *((V_dec, D), (D, 4 * H), (H, 4 * H), (4 * H,)),
+        (2 * H, V_dec),
+        (V_dec,),
+    ]
+    weights = [draw(*shape) / np.sqrt(shape[0]).astype(draw.dtype) for shape in shapes]
+    x, t = draw.ids(V, N, T), draw.ids(V_dec, N, T + 1)
+    results = []
+    for dloss in (1, -0.3):
+        grads = [draw.unwritten(*shape) for shape in shapes]
+        loss, a, states, cache = kernels.seq2seq_forward(weights, x, t, lengths, target_lengths)
+        kernels.seq2seq_backward(dloss, weights, cache, grads)
+        results += [np.float64(loss), a, states, *grads]
+    return results
+
+
 def greedy_search(kernels, draw, N, T, D, H, V, lengths):
     hs_enc, h0, W, b, b_out = draw(N, T, H), draw(N, H), draw(V, D), draw(4 * H), draw(V)
     Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
@@ -186,6 +205,7 @@ CASES = {
         softmax_cross_entropy_with_gaps,
         ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
     ),
+    "seq2seq": (seq2seq, ["seq2seq_forward", "seq2seq_backward"]),
     "greedy_search": (greedy_search, ["greedy_search"]),
     "dropout": (dropout, ["dropout"]),
     "norm": (norm, ["squared_norm", "scale"]),

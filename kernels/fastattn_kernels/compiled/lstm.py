@@ -76,12 +76,12 @@ def _positions(order, lengths, N, T):
 
 # Packed weights up to this many bytes are packed by every share for itself (but in a forward from arrays): quicker than a
 # launch, and than fetching from another core's cache.
-OWN_WEIGHTS = 1 << 18
+_OWN_WEIGHTS = 1 << 18
 
 
 def _copies(numbers, dtype):
     """How many copies of packed weights to make: one for each share, or one beforehand."""
-    return num_shares() if numbers * dtype.itemsize <= OWN_WEIGHTS else 1
+    return num_shares() if numbers * dtype.itemsize <= _OWN_WEIGHTS else 1
 
 
 def _flat(array):

@@ -26,7 +26,7 @@ from .engine.product import (
     scratch,
     weight_gradients,
 )
-from .lstm import OWN_WEIGHTS, backward_of_samples, forward_of_samples, gradients, running, sum_by_token
+from .lstm import backward_of_samples, forward_of_samples, gradients, running, sum_by_token
 
 # Pieces of memory. What a forward keeps of the encoder's LSTM and, _DECODER further on, of the decoder's:
 _INPUTS, _H_PREV, _GATES, _CS, _HS, _DECODER = 0, 1, 2, 3, 4, 5
@@ -214,6 +214,12 @@ def _gradients(share, shares, sizes, R1, R2, weights, grads, memory, places, mor
     )  # fmt: skip
 
 
+# Every share packs the weights for itself: up to so many bytes that is quicker than the launches that are saved.
+_OWN_WEIGHTS = 1 << 20
+# And it projects all tokens for itself: so many operations are small work.
+_SMALL_PROJECTION = 4_000_000
+
+
 class _Kept(NamedTuple):
     sizes: Any
     block: Any
@@ -239,20 +245,22 @@ def _layout(lengths1, lengths2, N, T1, T2):
     return *running(lengths1, N, T1), *running(lengths2, N, T2), all_lengths(lengths1, N, T1), lengths, firsts
 
 
+def _project_quickly(V, D, H, steps):
+    """Whether the projection of all tokens, in each share, is small work, by itself or beside that of the steps."""
+    return max(steps * H * H, _SMALL_PROJECTION) >= 8 * V * (D + 16) * H
+
+
 def seq2seq_as_one(weights, x, t, source_lengths, target_lengths):
     W1, _, Wh1, _, W2, _, Wh2, _, W_out, _ = weights
-    (N, T1), T2 = x.shape, t.shape[1] - 1
-    steps1 = N * T1 if source_lengths is None else int(source_lengths.sum())
-    steps2 = N * T2 if target_lengths is None else int(target_lengths.sum()) - N
-    (V1, D), H = W1.shape, len(Wh1)
+    (N, T1), T2, D, H = x.shape, t.shape[1] - 1, W1.shape[1], len(Wh1)
+    # The choice is the same for any number of threads, for the two ways do not round alike.
     return (
-        N >= 8
-        and max(Wh1.nbytes, W_out.nbytes) <= OWN_WEIGHTS
+        max(Wh1.nbytes, W_out.nbytes) <= _OWN_WEIGHTS
         and Wh1.shape == Wh2.shape
         and W2.shape[1] == D
         and len(W_out) == 2 * H
-        and max(2, 8 * D // H) * V1 <= steps1
-        and max(2, 8 * D // H) * len(W2) <= steps2
+        and _project_quickly(len(W1), D, H, N * T1 if source_lengths is None else int(source_lengths.sum()))
+        and _project_quickly(len(W2), D, H, N * T2 if target_lengths is None else int(target_lengths.sum()) - N)
     )
 
 

@@ -1,9 +1,10 @@
 """The whole model, as one: the encoder's and the decoder's LSTM over embedded token ids, attention, scores and loss.
 
-The encoder starts from zeros, the decoder from the encoder's last hidden state and a cell state of zeros (Sutskever, Vinyals and
-Le 2014; attention after Luong, Pham and Manning 2015, section 3.1). Weights, and gradients, are those of a model, in its order:
-the encoder's W (V1, D), Wx (D, 4H), Wh (H, 4H), b (4H,); the decoder's W (V2, D), Wx, Wh, b; those of the affine map to scores,
-W (2H, V2) and b (V2,).
+The encoder starts from zeros, the decoder from the encoder's last hidden state and a cell state of zeros (Sutskever, Vinyals
+and Le 2014; the attention after Luong, Pham and Manning 2015, section 3.1).
+
+Weights and gradients are lists in the order of a model: the encoder's W (V1, D), Wx (D, 4H), Wh (H, 4H), b (4H,); the decoder's
+W (V2, D), Wx, Wh, b; those of the affine map to scores, W (2H, V2) and b (V2,).
 """
 
 import numpy as np
@@ -20,16 +21,17 @@ def seq2seq_as_one(weights, x, t, source_lengths, target_lengths):
 
 
 def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
-    """x (N, T1), t (N, T2), token ids; the decoder is given t[:, :-1] and is to say t[:, 1:]. The lengths count all of both.
+    """x (N, T1), t (N, T2), token ids: the decoder is given t[:, :-1] and is to say t[:, 1:]. The lengths count all of both.
 
-    Returns the mean loss of a target, the attention weights (N, T2 - 1, T1), the states (4, N, H) that both LSTMs end in, h and c
-    of the encoder, then of the decoder, and a cache.
+    Returns the mean loss of a target, the attention weights (N, T2 - 1, T1), what the LSTMs end in, (4, N, H): h and c of the
+    encoder, then of the decoder; and a cache.
     """
+    W_enc, Wx_enc, Wh_enc, b_enc, W_dec, Wx_dec, Wh_dec, b_dec, W, b = weights
     lengths = None if target_lengths is None else target_lengths - 1
-    hs_enc, h_enc, c_enc, encoder = embedding_lstm_forward(weights[0], x, None, None, *weights[1:4], source_lengths)
-    hs_dec, h_dec, c_dec, decoder = embedding_lstm_forward(weights[4], t[:, :-1], h_enc, None, *weights[5:8], lengths)
+    hs_enc, h_enc, c_enc, encoder = embedding_lstm_forward(W_enc, x, None, None, Wx_enc, Wh_enc, b_enc, source_lengths)
+    hs_dec, h_dec, c_dec, decoder = embedding_lstm_forward(W_dec, t[:, :-1], h_enc, None, Wx_dec, Wh_dec, b_dec, lengths)
     joined, a = attention_forward(hs_enc, hs_dec, source_lengths, lengths, True)
-    scores = affine_forward(joined, *weights[8:], lengths)
+    scores = affine_forward(joined, W, b, lengths)
     loss, of_loss = softmax_cross_entropy_forward(scores, t[:, 1:], lengths)
     cache = encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths
     return loss, a, np.stack((h_enc, c_enc, h_dec, c_dec)), cache
@@ -37,9 +39,11 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
 
 def seq2seq_backward(dloss, weights, cache, grads):
     """Undoes :func:`seq2seq_forward`, once. dloss, a number. Overwrites the gradients of all weights."""
+    _, Wx_enc, Wh_enc, _, _, Wx_dec, Wh_dec, _, W, _ = weights
+    dW_enc, dWx_enc, dWh_enc, db_enc, dW_dec, dWx_dec, dWh_dec, db_dec, dW, db = grads
     encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths = cache
     dscores = softmax_cross_entropy_backward(dloss, of_loss, True)
-    djoined = affine_backward(dscores, joined, weights[8], *grads[8:], lengths)
+    djoined = affine_backward(dscores, joined, W, dW, db, lengths)
     dhs_enc, dhs_dec = attention_backward(djoined, hs_enc, hs_dec, a, source_lengths, lengths)
-    dh_enc, _ = embedding_lstm_backward(dhs_dec, None, None, *weights[5:7], decoder, *grads[4:8])
-    embedding_lstm_backward(dhs_enc, dh_enc, None, *weights[1:3], encoder, *grads[:4])
+    dh_enc, _ = embedding_lstm_backward(dhs_dec, None, None, Wx_dec, Wh_dec, decoder, dW_dec, dWx_dec, dWh_dec, db_dec)
+    embedding_lstm_backward(dhs_enc, dh_enc, None, Wx_enc, Wh_enc, encoder, dW_enc, dWx_enc, dWh_enc, db_enc)
