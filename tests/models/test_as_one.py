@@ -120,7 +120,7 @@ def test_the_layers_keep_nothing_and_say_so(batch):
         with pytest.raises(RuntimeError, match="before"):
             part.backward(gradient)
     model.backward()
-    with pytest.raises(RuntimeError, match=r"AttentionSeq2seq.backward was called a second time"):
+    with pytest.raises(RuntimeError, match=r"AttentionSeq2seq\.backward was called a second time"):
         model.backward()
 
 
@@ -141,7 +141,7 @@ def test_a_bad_forward_leaves_the_one_before_it(batch):
 def test_a_copy_has_no_forward_to_go_back_to(batch):
     model = make_model()
     model.forward(*batch)
-    with pytest.raises(RuntimeError, match="AttentionSeq2seq.backward was called before"):
+    with pytest.raises(RuntimeError, match=r"AttentionSeq2seq\.backward was called before"):
         copy.deepcopy(model).backward()
     model.backward()
 
