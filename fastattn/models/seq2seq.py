@@ -64,7 +64,8 @@ class AttentionSeq2seq(Model):
         """x (N, T1), t (N, T2), token ids -> the mean loss of a target token.
 
         t begins with the start symbol: the decoder is given t[:, :-1] and is to say t[:, 1:]. T2 and target_lengths
-        count the start symbol, so they are at least 2.
+        count the start symbol, so they are at least 2. A small model runs as one kernel, and its parts then keep nothing for
+        a backward of their own: call the model's.
         """
         # All of it before anything is kept: a backward may follow, of the forward before this one.
         x, source_lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, source_lengths, "source_lengths")
