@@ -28,6 +28,18 @@ def skip_without_compiled_kernels():
         pytest.skip(f"the compiled kernels are not there yet: {', '.join(missing)}")
 
 
+@pytest.fixture(params=["compiled", "compiled, layer by layer", "reference"])
+def backend_of_models(request, monkeypatch):
+    """A model's test runs on each kernel set, and on the compiled one in the way that large models take, too."""
+    name, *layers = request.param.split(", ")
+    if name == "compiled":
+        skip_without_compiled_kernels()
+    with fastattn.use_backend(name):
+        if layers:
+            monkeypatch.setattr(fastattn.backend.kernels(), "seq2seq_as_one", lambda *batch: False)
+        yield name
+
+
 def size_id(sizes):
     return "-".join(f"{letter}{number}" for letter, number in sizes.items())
 

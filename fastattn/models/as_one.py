@@ -5,55 +5,50 @@ from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntr
 from fastattn.layers.base import Layer
 from fastattn.layers.checks import Array
 
-from .decoder import Decoder
-from .encoder import Encoder
-
 
 class AsOne(Layer):
-    """Encoder, decoder and loss in one step each way: what they give one after another, up to rounding.
+    """The layers of encoder, decoder and loss in one step each way: what they give one after another, up to rounding.
 
-    Their layers' own forward and backward are not called, and have nothing to go back to afterwards. The state of both
+    The layers' own forward and backward are not called, and have nothing to go back to afterwards. The state of both
     LSTMs and the weights of the attention are left where they are asked for; ``lstm.dh`` and ``lstm.dc`` are not made.
+
+    The caller sees to it that the layers are of classes with a forward and a backward like ours, that the encoder's LSTM
+    starts from zeros, and that nothing is dropped. ``name``: what calls itself so in errors.
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, loss: SoftmaxCrossEntropy) -> None:
+    def __init__(
+        self,
+        encoder: tuple[Embedding, LSTM],
+        decoder: tuple[Embedding, LSTM, Attention, Affine],
+        loss: SoftmaxCrossEntropy,
+        name: str,
+    ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.loss = encoder, decoder, loss
-        self._layers: tuple[Layer, ...] = encoder.embedding, encoder.lstm, decoder.embedding, decoder.lstm, decoder.affine
+        embedding, lstm, self.attention, affine = decoder
+        self.lstms = encoder[1], lstm
+        self.loss = loss
+        self._of_weights: tuple[Layer, ...] = *encoder, embedding, lstm, affine
+        self._called = name
 
     @property
     def _name(self) -> str:
-        return "AttentionSeq2seq"
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether the parts are those that the kernel knows, the encoder starts from zeros, and nothing is dropped."""
-        encoder, decoder = self.encoder, self.decoder
-        kinds = (*map(type, self._layers), type(decoder.attention), type(self.loss), type(encoder), type(decoder))
-        return (
-            kinds == _KINDS
-            and decoder.attention.join
-            and self.loss.ignore_label is None
-            and encoder.lstm._starts_from_zeros
-            and not (encoder.dropout.drops or decoder.dropout.drops or decoder.output_dropout.drops)
-        )
+        return self._called
 
     def weights(self) -> list[Array]:
-        return [weight for layer in self._layers for weight in layer.weights()]
+        return [weight for layer in self._of_weights for weight in layer.weights()]
 
     def forward(self, x: Array, t: Array, source_lengths: Array | None, target_lengths: Array | None) -> float | None:
-        """For ids and lengths that have been checked, as the model has them: the loss, or None where layers are quicker."""
+        """For ids and lengths that have been checked, as a model is given them: the loss; None where layers are quicker."""
         kernels, weights = backend.kernels(), self.weights()
         batch = x, t, source_lengths, target_lengths
         if not kernels.seq2seq_as_one(weights, *batch):
             return None
-        encoder, decoder = self.encoder, self.decoder
-        loss, a, (h_enc, c_enc, h_dec, c_dec), cache = kernels.seq2seq_forward(weights, *batch)
-        for layer in (*self._layers, decoder.attention, self.loss):
+        loss, a, states, cache = kernels.seq2seq_forward(weights, *batch)
+        for layer in (*self._of_weights, self.attention, self.loss):
             layer.forget()
-        encoder.lstm._end_in(h_enc, c_enc)
-        decoder.lstm._end_in(h_dec, c_dec)
-        decoder.attention.attention_weight = a.transpose(1, 0, 2)
+        for lstm, h, c in zip(self.lstms, states[::2], states[1::2], strict=True):
+            lstm._end_in(h, c)
+        self.attention.attention_weight = a.transpose(1, 0, 2)
         self._keep(kernels, cache)
         return loss
 
@@ -62,7 +57,4 @@ class AsOne(Layer):
         kernels, cache = self._recall()
         dloss, weights = float(dloss), self.weights()
         self._use_up()
-        kernels.seq2seq_backward(dloss, weights, cache, [grad for layer in self._layers for grad in layer.grads])
-
-
-_KINDS = (Embedding, LSTM, Embedding, LSTM, Affine, Attention, SoftmaxCrossEntropy, Encoder, Decoder)
+        kernels.seq2seq_backward(dloss, weights, cache, [grad for layer in self._of_weights for grad in layer.grads])

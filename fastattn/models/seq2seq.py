@@ -5,7 +5,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastattn.layers import SoftmaxCrossEntropy, checks
+from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntropy, checks
 from fastattn.layers.checks import Array
 
 from .as_one import AsOne
@@ -72,17 +72,31 @@ class AttentionSeq2seq(Model):
         t, target_lengths = checks.ids(
             "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
         )
-        as_one = AsOne(self.encoder, self.decoder, self.loss)
-        if as_one.is_possible:
+        self._as_one = as_one = self._whole()
+        if as_one is not None:
             loss = as_one.forward(x, t, source_lengths, target_lengths)
             if loss is not None:
-                self._as_one = as_one
                 return loss
-        self._as_one = None
+            self._as_one = None
         lengths = None if target_lengths is None else target_lengths - 1
         hs_enc = self.encoder.forward(x, lengths=source_lengths)
         scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
         return self.loss.forward(scores, t[:, 1:], lengths=lengths)
+
+    def _whole(self) -> AsOne | None:
+        """All layers as one; None if one is not what we made, the encoder starts from a state, or something is dropped."""
+        encoder, decoder, loss = self.encoder, self.decoder, self.loss
+        if (
+            (type(encoder), type(decoder), type(loss)) != (Encoder, Decoder, SoftmaxCrossEntropy)
+            or (type(encoder.embedding), type(encoder.lstm)) != (Embedding, LSTM)
+            or (type(decoder.embedding), type(decoder.lstm)) != (Embedding, LSTM)
+            or (type(decoder.attention), type(decoder.affine)) != (Attention, Affine)
+            or (encoder.dropout.drops or decoder.dropout.drops or decoder.output_dropout.drops)
+            or not (encoder.lstm._starts_from_zeros and decoder.attention.join and loss.ignore_label is None)
+        ):
+            return None
+        parts = decoder.embedding, decoder.lstm, decoder.attention, decoder.affine
+        return AsOne((encoder.embedding, encoder.lstm), parts, loss, type(self).__name__)
 
     def backward(self, dloss: float = 1) -> None:
         """dloss, the gradient of the loss, 1 for the loss itself. Overwrites ``grads``."""

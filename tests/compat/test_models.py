@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import skip_without_compiled_kernels
 
 import fastattn
 from fastattn.compat import dlfs2
@@ -228,6 +229,33 @@ def test_an_attention_of_ones_own_in_the_decoder(data):
     assert model.generate(x[:1], 0, 4) == answer
 
 
+class Own(AttentionSeq2seq):  # noqa: F405
+    pass
+
+
+def test_the_attention_model_runs_as_one_and_else_layer_by_layer(data):
+    skip_without_compiled_kernels()
+    x, t = data
+    model, own = AttentionSeq2seq(V, D, H), Own(V, D, H)  # noqa: F405
+    for mine, theirs in zip(own.params, model.params, strict=True):
+        mine[...] = theirs
+    results = []
+    with fastattn.use_backend("compiled"):
+        for each in (model, own):
+            loss = each.forward(x, t)
+            assert (each._as_one is not None) == (each is model)
+            each.backward(0.5)
+            results.append([loss, *each.decoder.attention.attention_weights, *each.grads])
+        for as_one, by_layers in zip(*results, strict=True):
+            np.testing.assert_allclose(as_one, by_layers, rtol=0, atol=3e-6 * max(np.abs(by_layers).max(), 0.1))
+        t[3, 2] = -1
+        with pytest.raises(IndexError, match="is -1; expected a token id"):
+            model.forward(x, t)
+        t[3, 2], t[3, -1] = 1, -1  # no target, and no input of the decoder
+        assert model.forward(x, t) == own.forward(x, t)
+        assert model._as_one is None
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_labels_to_ignore_in_the_target_alone(name, data):
     """A decoder is not given -1; the loss may be."""
@@ -248,7 +276,7 @@ def test_bad_input(name, data):
     for call, error, match in (
         (lambda: model.forward(x + V, t), IndexError, "expected a token id from 0 to 12"),
         (lambda: model.forward(x, t - 1), IndexError, r"is -1; expected a token id from 0 to 12"),
-        (lambda: model.forward(x.astype(float), t), TypeError, "ids has dtype float64; expected an integer"),
+        (lambda: model.forward(x.astype(float), t), TypeError, "(ids|xs) has dtype float64; expected an integer"),
         (lambda: model.forward(x, t[:, :1]), ValueError, r"ts has shape \(40, 1\); expected \(N, T2\), at least 2 columns"),
         (lambda: model.forward(x[:3], t), ValueError, "has a batch of|expected"),
         (lambda: model.generate(x[:2], 0, 3), ValueError, r"xs has shape \(2, 4\); expected \(1, T1\)"),

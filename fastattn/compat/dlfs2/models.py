@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastattn.layers import EmbeddingLSTM, checks
 from fastattn.layers.checks import Array
+from fastattn.models.as_one import AsOne
 
 from .attention import TimeAttention
 from .layers import TimeAffine, TimeEmbedding, TimeLSTM, TimeSoftmaxWithLoss
@@ -311,9 +312,46 @@ class PeekySeq2seq(Seq2seq):
 class AttentionSeq2seq(Seq2seq):
     """A sequence to a sequence: the decoder attends to all the encoder's states (Luong, Pham and Manning 2015)."""
 
+    _as_one: AsOne | None = None  # after a forward that ran all layers as one
+
     def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int) -> None:
         sizes = vocab_size, wordvec_size, hidden_size
         self._assemble(AttentionEncoder(*sizes), AttentionDecoder(*sizes))
+
+    def forward(self, xs: ArrayLike, ts: ArrayLike) -> float:
+        """xs (N, T1), ts (N, T2), token ids -> the mean loss of a target token. ts begins with the start symbol."""
+        self._as_one = as_one = self._whole()
+        ts = np.asarray(ts)
+        if as_one is not None and ts.ndim == 2 and ts.shape[1] > 1 and ts.min(initial=0) >= 0:  # -1 is no target
+            x, _ = checks.ids("xs", xs, ("N", "T1"), len(self.encoder.embed.params[0]), None)
+            t, _ = checks.ids("ts", ts, (len(x), "T2"), len(self.decoder.embed.params[0]), None)
+            loss = as_one.forward(x, t, None, None)
+            if loss is not None:
+                return loss
+        self._as_one = None
+        return super().forward(xs, ts)
+
+    def _whole(self) -> AsOne | None:
+        """All layers as one; None where a class is not ours, which may have a forward or a backward of its own."""
+        encoder, decoder, loss = self.encoder, self.decoder, self.softmax
+        if (
+            (type(self), type(encoder), type(decoder)) != (AttentionSeq2seq, AttentionEncoder, AttentionDecoder)
+            or (type(encoder.embed), type(encoder.lstm)) != (TimeEmbedding, TimeLSTM)
+            or (type(decoder.embed), type(decoder.lstm)) != (TimeEmbedding, TimeLSTM)
+            or (type(decoder.attention), type(decoder.affine)) != (TimeAttention, TimeAffine)
+            or type(loss) is not TimeSoftmaxWithLoss
+            or not encoder.lstm._starts_from_zeros
+        ):
+            return None
+        parts = decoder.embed, decoder.lstm, decoder.attention, decoder.affine
+        return AsOne((encoder.embed, encoder.lstm), parts, loss, type(self).__name__)
+
+    def backward(self, dout: float = 1) -> None:
+        """dout, the gradient of the loss. Overwrites ``grads``."""
+        if self._as_one is None:
+            super().backward(dout)
+        else:
+            self._as_one.backward(dout)
 
 
 def _of_one_sample(name: str, states: ArrayLike, lstm: TimeLSTM, *axes: str) -> Array:

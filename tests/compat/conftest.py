@@ -1,0 +1,1 @@
+from helpers import backend_of_models as backend  # noqa: F401 - a fixture
