@@ -82,8 +82,10 @@ class LSTM(Layer):
 
     def _first_state(self, name: str, N: int) -> tuple[Array, Array] | tuple[None, None]:
         """The state that a forward of a batch of N, called ``name``, starts from; None for zeros."""
-        if self._starts_from_zeros or self._h is None or self._c is None:
+        if self._starts_from_zeros:
             return None, None
+        assert self._h is not None
+        assert self._c is not None
         if len(self._h) != N:
             raise ValueError(
                 f"{name} has a batch of {N}, but the state to start from has a batch of {len(self._h)}; "

@@ -10,9 +10,9 @@ class AsOne(Layer):
     """The layers of encoder, decoder and loss in one step each way: what they give one after another, up to rounding.
 
     The layers' own forward and backward are not called, and have nothing to go back to afterwards. The state of both
-    LSTMs and the weights of the attention are left where they are asked for; ``lstm.dh`` and ``lstm.dc`` are not made.
+    LSTMs, its gradient, and the weights of the attention are left where they are asked for.
 
-    The caller sees to it that the layers are of classes with a forward and a backward like ours, that the encoder's LSTM
+    The caller sees to it that the layers are of classes whose forward and backward are ours, that the encoder's LSTM
     starts from zeros, and that nothing is dropped. ``name``: what calls itself so in errors.
     """
 
@@ -24,30 +24,50 @@ class AsOne(Layer):
         name: str,
     ) -> None:
         super().__init__()
-        embedding, lstm, self.attention, affine = decoder
-        self.lstms = encoder[1], lstm
+        self.embedding_enc, self.lstm_enc = encoder
+        self.embedding_dec, self.lstm_dec, self.attention, self.affine = decoder
         self.loss = loss
-        self._of_weights: tuple[Layer, ...] = *encoder, embedding, lstm, affine
         self._called = name
 
     @property
     def _name(self) -> str:
         return self._called
 
+    @property
+    def _of_weights(self) -> tuple[Layer, ...]:
+        return self.embedding_enc, self.lstm_enc, self.embedding_dec, self.lstm_dec, self.affine
+
     def weights(self) -> list[Array]:
         return [weight for layer in self._of_weights for weight in layer.weights()]
 
-    def forward(self, x: Array, t: Array, source_lengths: Array | None, target_lengths: Array | None) -> float | None:
-        """For ids and lengths that have been checked, as a model is given them: the loss; None where layers are quicker."""
+    def _fit(self, weights: list[Array], vocabularies: tuple[int, int]) -> bool:
+        """Whether the weights go together. Where they do not, the layers say what is wrong, or it is not wrong for them."""
+        V1, V2 = vocabularies
+        D, H = weights[0].shape[1], len(weights[2])
+        lstm = (D, 4 * H), (H, 4 * H), (4 * H,)
+        shapes = [(V1, D), *lstm, (V2, D), *lstm, (2 * H, V2), (V2,)]
+        return (
+            [weight.shape for weight in weights] == shapes
+            and len({weight.dtype for weight in weights}) == 1
+            and len(set(map(id, self._of_weights))) == len(self._of_weights)  # a layer that stands twice has one gradient
+        )
+
+    def forward(
+        self, x: Array, t: Array, source_lengths: Array | None, target_lengths: Array | None, vocabularies: tuple[int, int]
+    ) -> float | None:
+        """For ids and lengths that have been checked, as a model is given them: the loss; None if it is for the layers to do.
+
+        vocabularies: by which x and t have been checked.
+        """
         kernels, weights = backend.kernels(), self.weights()
         batch = x, t, source_lengths, target_lengths
-        if not kernels.seq2seq_as_one(weights, *batch):
+        if not (self._fit(weights, vocabularies) and kernels.seq2seq_as_one(weights, *batch)):
             return None
-        loss, a, states, cache = kernels.seq2seq_forward(weights, *batch)
+        loss, a, (h_enc, c_enc, h_dec, c_dec), cache = kernels.seq2seq_forward(weights, *batch)
         for layer in (*self._of_weights, self.attention, self.loss):
             layer.forget()
-        for lstm, h, c in zip(self.lstms, states[::2], states[1::2], strict=True):
-            lstm._end_in(h, c)
+        self.lstm_enc._end_in(h_enc, c_enc)
+        self.lstm_dec._end_in(h_dec, c_dec)
         self.attention.attention_weight = a.transpose(1, 0, 2)
         self._keep(kernels, cache)
         return loss
@@ -57,4 +77,6 @@ class AsOne(Layer):
         kernels, cache = self._recall()
         dloss, weights = float(dloss), self.weights()
         self._use_up()
-        kernels.seq2seq_backward(dloss, weights, cache, [grad for layer in self._of_weights for grad in layer.grads])
+        grads = [grad for layer in self._of_weights for grad in layer.grads]
+        self.lstm_enc.dh = self.lstm_enc.dc = None  # it started from zeros
+        self.lstm_dec.dh, self.lstm_dec.dc = kernels.seq2seq_backward(dloss, weights, cache, grads)

@@ -26,6 +26,8 @@ class AttentionSeq2seq(Model):
     the system). dropout: the ratio dropped while training, after both embeddings and before the scores.
     """
 
+    _as_one: AsOne | None = None  # after a forward that ran all layers as one
+
     def __init__(
         self,
         V: int,
@@ -45,7 +47,6 @@ class AttentionSeq2seq(Model):
         self.encoder = Encoder(V, D, H, dtype=dtype, seed=generator, dropout=dropout)
         self.decoder = Decoder(self.target_vocabulary, D, H, dtype=dtype, seed=generator, dropout=dropout)
         self.loss = SoftmaxCrossEntropy(overwrite_scores=True)  # nobody else has them
-        self._as_one: AsOne | None = None  # after a forward as one
         super().__init__(self.encoder, self.decoder, self.loss)
 
     @property
@@ -67,21 +68,23 @@ class AttentionSeq2seq(Model):
         count the start symbol, so they are at least 2. A small model runs as one kernel, and its parts then keep nothing for
         a backward of their own: call the model's.
         """
-        # All of it before anything is kept: a backward may follow, of the forward before this one.
+        # Nothing is kept before all of it is known to be right: a backward may follow, of the forward before this one.
         x, source_lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, source_lengths, "source_lengths")
         t, target_lengths = checks.ids(
             "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
         )
-        self._as_one = as_one = self._whole()
-        if as_one is not None:
-            loss = as_one.forward(x, t, source_lengths, target_lengths)
-            if loss is not None:
-                return loss
-            self._as_one = None
-        lengths = None if target_lengths is None else target_lengths - 1
-        hs_enc = self.encoder.forward(x, lengths=source_lengths)
-        scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
-        return self.loss.forward(scores, t[:, 1:], lengths=lengths)
+        as_one, vocabularies = self._whole(), (self.source_vocabulary, self.target_vocabulary)
+        loss = None if as_one is None else as_one.forward(x, t, source_lengths, target_lengths, vocabularies)
+        if loss is None:
+            as_one = None
+            lengths = None if target_lengths is None else target_lengths - 1
+            hs_enc = self.encoder.forward(x, lengths=source_lengths)
+            scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
+            loss = self.loss.forward(scores, t[:, 1:], lengths=lengths)
+        else:
+            self.encoder._as_one = self.decoder._as_one = None
+        self._as_one = as_one
+        return loss
 
     def _whole(self) -> AsOne | None:
         """All layers as one; None if one is not what we made, the encoder starts from a state, or something is dropped."""

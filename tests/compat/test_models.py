@@ -245,12 +245,21 @@ def test_the_attention_model_runs_as_one_and_else_layer_by_layer(data):
             loss = each.forward(x, t)
             assert (each._as_one is not None) == (each is model)
             each.backward(0.5)
-            results.append([loss, *each.decoder.attention.attention_weights, *each.grads])
+            results.append([loss, *each.decoder.attention.attention_weights, *(grad.copy() for grad in each.grads)])
         for as_one, by_layers in zip(*results, strict=True):
             np.testing.assert_allclose(as_one, by_layers, rtol=0, atol=3e-6 * max(np.abs(by_layers).max(), 0.1))
+        model.forward(x, t)
         t[3, 2] = -1
-        with pytest.raises(IndexError, match="is -1; expected a token id"):
-            model.forward(x, t)
+        for bad, error in (
+            ((x, t), "is -1; expected a token id"),
+            ((x + V, abs(t)), "xs.* is 1"),
+            ((x, t[:, :1]), "ts has shape"),
+        ):
+            with pytest.raises((IndexError, ValueError), match=error):
+                model.forward(*bad)
+        model.backward(0.5)  # of the forward before these
+        for again, once in zip(model.grads, results[0][T2:], strict=True):
+            np.testing.assert_array_equal(again, once)
         t[3, 2], t[3, -1] = 1, -1  # no target, and no input of the decoder
         assert model.forward(x, t) == own.forward(x, t)
         assert model._as_one is None

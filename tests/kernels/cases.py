@@ -133,7 +133,7 @@ def softmax_cross_entropy_with_gaps(kernels, draw, N, T, D, H, V, lengths):
 
 
 def seq2seq(kernels, draw, N, T, D, H, V, lengths):
-    V_dec, target_lengths = V + 3, None if lengths is None else 1 + lengths
+    V_dec, target_lengths = V + 3, None if lengths is None else 1 + lengths[::-1]
     shapes = [
         *((V, D), (D, 4 * H), (H, 4 * H), (4 * H,)),
         *((V_dec, D), (D, 4 * H), (H, 4 * H), (4 * H,)),
@@ -146,8 +146,8 @@ def seq2seq(kernels, draw, N, T, D, H, V, lengths):
     for dloss in (1, -0.3):
         grads = [draw.unwritten(*shape) for shape in shapes]
         loss, a, states, cache = kernels.seq2seq_forward(weights, x, t, lengths, target_lengths)
-        kernels.seq2seq_backward(dloss, weights, cache, grads)
-        results += [np.float64(loss), a, states, *grads]
+        dh0, dc0 = kernels.seq2seq_backward(dloss, weights, cache, grads)
+        results += [np.float64(loss), a, states, dh0, dc0, *grads]
     return results
 
 

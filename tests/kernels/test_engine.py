@@ -1,7 +1,10 @@
 """What the compiled kernels stand on: threads and processes, the memory that is used again, products and activations."""
 
+import ast
+import importlib
 import math
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +89,7 @@ def test_the_number_of_threads_may_change_while_a_kernel_runs():
         PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
         + """
 import threading
+from pathlib import Path
 stop = threading.Event()
 def change():
     while not stop.is_set():
@@ -144,6 +148,7 @@ def test_two_python_threads_may_launch_at_once(layer):
         PRODUCT
         + """
 import threading
+from pathlib import Path
 wrong = []
 def work():
     for _ in range(200):
@@ -389,3 +394,26 @@ def test_changed_weights_are_seen_at_the_next_call():
     before = compiled.affine_forward(x, W, b, None)
     W *= 2
     np.testing.assert_allclose(compiled.affine_forward(x, W, b, None) - b, 2 * (before - b), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_called_by_name_is_called_by_a_name_of_the_module():
+    """What a kernel calls is published before it, and found by such names alone; else the linker would end the process."""
+    folder, found = Path(compiled.__file__).parent, set()
+    for file in folder.rglob("*.py"):
+        name = ".".join((compiled.__name__, *file.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
+        module = importlib.import_module(name)
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            body = [node for statement in function.body for node in ast.walk(statement)]
+            for node in body:
+                if isinstance(node, ast.Name) and id(vars(module).get(node.id)) in jit._separates:
+                    found.add(node.id)
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    used = getattr(vars(module).get(node.value.id), node.attr, None)
+                    assert id(used) not in jit._separates, f"{name}.{function.name} calls {ast.unparse(node)}"
+            inner = [node for node in body if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.GeneratorExp))]
+            for node in (inside for each in inner for inside in ast.walk(each)):
+                if isinstance(node, ast.Name):
+                    assert id(vars(module).get(node.id)) not in jit._separates, f"{name}.{function.name}: {node.id}"
+    assert {"matmul", "multiply_rows", "attend", "forward_of_samples", "softmax_row"} <= found

@@ -11,7 +11,8 @@ from fastattn.backend import kernels
 
 V, D, H, N, T1, T2 = 11, 6, 19, 9, 7, 5
 PADDED = {"source_lengths": 1 + np.arange(N) % T1, "target_lengths": 2 + np.arange(N)[::-1] % (T2 - 1)}
-lengths = pytest.mark.parametrize("lengths", [{}, PADDED], ids=["whole", "padded"])
+LENGTHS = {"whole": {}, "padded": PADDED, **{name: {name: given} for name, given in PADDED.items()}}
+lengths = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,8 @@ def results(model, batch, lengths, dloss=1):
     loss = model.forward(*batch, **lengths)
     states = [lstm_state for lstm in (model.encoder.lstm, model.decoder.lstm) for lstm_state in (lstm.h, lstm.c)]
     model.backward(dloss)
-    return [loss, model.attention_weight, *states, *model.grads]
+    decoder = model.decoder.lstm
+    return [loss, model.attention_weight, *states, decoder.dh, decoder.dc, *model.grads]
 
 
 @lengths
@@ -91,6 +93,60 @@ def test_anything_else_goes_through_the_layers(batch, what):
     model.backward()
 
 
+def _replaced(name, dtype="float32"):
+    """A model of which one layer was replaced by one of the same class that is of another size or dtype."""
+    model = make_model()
+    other = {
+        "wide affine": {"target_vocabulary": 40},
+        "narrow affine": {"target_vocabulary": 4},
+        "large decoder embedding": {"target_vocabulary": 40},
+        "small decoder embedding": {"target_vocabulary": 4},
+    }.get(name, {})
+    sizes = {"small encoder embedding": (4, D, H), "LSTM of another D": (V, D + 1, H), "LSTM of another H": (V, D, H + 2)}
+    new = fastattn.AttentionSeq2seq(
+        *sizes.get(name, (V, D, H)), dtype="float64" if "64" in name else "float32", seed=2, **other
+    )
+    if "affine" in name:
+        model.decoder.affine = new.decoder.affine
+    elif "decoder embedding" in name:
+        model.decoder.embedding = new.decoder.embedding
+    elif "encoder embedding" in name:
+        model.encoder.embedding = new.encoder.embedding
+    elif "LSTM" in name:
+        model.encoder.lstm = new.encoder.lstm
+    elif "shared" in name:
+        model.decoder.embedding = model.encoder.embedding
+    return model
+
+
+def outcome(model, batch):
+    """The loss and all gradients, or the error."""
+    try:
+        loss = model.forward(*batch)
+        model.backward()
+    except (ValueError, TypeError, IndexError) as error:
+        return [repr(error)]
+    parts = (model.encoder.embedding, model.encoder.lstm, model.decoder.embedding, model.decoder.lstm, model.decoder.affine)
+    return [loss, *(grad.copy() for part in parts for grad in part.grads)]
+
+
+REPLACED = [
+    *("wide affine", "narrow affine", "affine of float64", "large decoder embedding", "small decoder embedding"),
+    *("small encoder embedding", "encoder embedding of float64", "LSTM of another D", "LSTM of another H", "LSTM of float64"),
+    "shared embedding",
+]
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_layers_that_do_not_go_together_are_for_the_layers_to_judge(name, batch, monkeypatch):
+    given = outcome(_replaced(name), batch)
+    layer_by_layer(monkeypatch)
+    expected = outcome(_replaced(name), batch)
+    assert len(given) == len(expected)
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_dropout_has_no_part_in_evaluation(batch):
     model = make_model(dropout=0.5)
     expected = make_model().forward(*batch)
@@ -123,18 +179,50 @@ def test_the_layers_keep_nothing_and_say_so(batch):
         model.backward()
 
 
-def test_a_bad_forward_leaves_the_one_before_it(batch):
-    x, t = batch
-    model = make_model()
-    model.forward(x, t)
-    model.backward()
-    expected = [grad.copy() for grad in model.grads]
-    model.forward(x, t)
+def _bad_target(model, x, t):
     with pytest.raises(IndexError, match=r"t\[0, 0\] is 99"):
         model.forward(x, np.full_like(t, 99))
+
+
+def _read_only_weights(model, x, t):
+    model.decoder.lstm.params[1].flags.writeable = False
+    with pytest.raises(ValueError, match=r"LSTM\.params\[1\].*writeable"):
+        model.forward(x, t)
+    model.decoder.lstm.params[1].flags.writeable = True
+
+
+def _state_of_another_batch(model, x, t):
+    model.encoder.lstm.set_state(np.ones((N + 1, H), np.float32))
+    with pytest.raises(ValueError, match="batch of 10"):
+        model.forward(x, t)
+
+
+@pytest.mark.parametrize("fail", [_bad_target, _read_only_weights, _state_of_another_batch])
+def test_a_bad_forward_leaves_the_one_before_it(batch, fail):
+    model = make_model()
+    model.forward(*batch)
+    model.backward()
+    expected = [grad.copy() for grad in model.grads]
+    model.forward(*batch)
+    fail(model, *batch)
     model.backward()
     for grad, e in zip(model.grads, expected, strict=True):
         np.testing.assert_array_equal(grad, e)
+
+
+def test_nothing_is_left_of_a_forward_layer_by_layer(batch, monkeypatch):
+    model = make_model()
+    with monkeypatch.context() as patch:
+        layer_by_layer(patch)
+        results(model, batch, {})
+        model.forward(*batch)
+    model.forward(*(ids[:3] for ids in batch))
+    for part, shape in ((model.encoder, (N, T1, H)), (model.decoder, (N, T2 - 1, V))):
+        with pytest.raises(RuntimeError, match="before"):
+            part.backward(np.zeros(shape, np.float32))
+    model.backward()
+    assert model.decoder.lstm.dh.shape == (3, H)
+    assert model.encoder.lstm.dh is None
 
 
 def test_a_copy_has_no_forward_to_go_back_to(batch):
@@ -143,13 +231,6 @@ def test_a_copy_has_no_forward_to_go_back_to(batch):
     with pytest.raises(RuntimeError, match=r"AttentionSeq2seq\.backward was called before"):
         copy.deepcopy(model).backward()
     model.backward()
-
-
-def test_read_only_weights_are_refused(batch):
-    model = make_model()
-    model.decoder.lstm.params[1].flags.writeable = False
-    with pytest.raises(ValueError, match=r"LSTM.params\[1\].*writeable"):
-        model.forward(*batch)
 
 
 def test_what_a_forward_returned_is_not_changed_by_later_ones(batch, rng):

@@ -320,16 +320,19 @@ class AttentionSeq2seq(Seq2seq):
 
     def forward(self, xs: ArrayLike, ts: ArrayLike) -> float:
         """xs (N, T1), ts (N, T2), token ids -> the mean loss of a target token. ts begins with the start symbol."""
-        self._as_one = as_one = self._whole()
+        as_one, loss = self._whole(), None
         ts = np.asarray(ts)
         if as_one is not None and ts.ndim == 2 and ts.shape[1] > 1 and ts.min(initial=0) >= 0:  # -1 is no target
-            x, _ = checks.ids("xs", xs, ("N", "T1"), len(self.encoder.embed.params[0]), None)
-            t, _ = checks.ids("ts", ts, (len(x), "T2"), len(self.decoder.embed.params[0]), None)
-            loss = as_one.forward(x, t, None, None)
-            if loss is not None:
-                return loss
-        self._as_one = None
-        return super().forward(xs, ts)
+            vocabularies = len(self.encoder.embed.params[0]), len(self.decoder.embed.params[0])
+            x, _ = checks.ids("xs", xs, ("N", "T1"), vocabularies[0], None)
+            t, _ = checks.ids("ts", ts, (len(x), "T2"), vocabularies[1], None)
+            loss = as_one.forward(x, t, None, None, vocabularies)
+        if loss is None:
+            as_one, loss = None, super().forward(xs, ts)
+        else:
+            self.encoder._as_one = self.decoder._as_one = None
+        self._as_one = as_one
+        return loss
 
     def _whole(self) -> AsOne | None:
         """All layers as one; None where a class is not ours, which may have a forward or a backward of its own."""

@@ -30,11 +30,11 @@ from .lstm import backward_of_samples, forward_of_samples, gradients, running, s
 
 # Pieces of memory. What a forward keeps of the encoder's LSTM and, _DECODER further on, of the decoder's:
 _INPUTS, _H_PREV, _GATES, _CS, _HS, _DECODER = 0, 1, 2, 3, 4, 5
-# of both, a row for each target: context, state and a one; then the gradient of the scores. And what each share has for itself.
-_JOINED, _SCORES, _PACKED, _PROJECTED = 10, 11, 12, 13
+# of both, a row for each target: context, state and a one; then the gradient of the scores.
+_JOINED, _SCORES = 10, 11
 # What a backward needs of each LSTM, and of both.
 _DHS, _DH, _DC, _SUMS, _DECODER_TOO = 0, 1, 2, 3, 4
-_DJOINED, _DH0, _DC0, _DS, _PACKED_TOO = 8, 9, 10, 11, 12
+_DJOINED = 8
 # The weights, as everywhere: the encoder's W, Wx, Wh, b; the decoder's; those of the affine map.
 _WX, _WH, _B, _OF_DECODER, _W_OUT, _B_OUT = 1, 2, 3, 4, 8, 9
 
@@ -50,13 +50,6 @@ def _places(counts, dtype):
 @kernel
 def _piece(memory, places, i):
     return memory[places[i, 0] : places[i, 1]]
-
-
-@kernel
-def _own(memory, places, i, share, shares):
-    """A share's part of a piece that has one for each."""
-    numbers = (places[i, 1] - places[i, 0]) // shares
-    return memory[places[i, 0] + share * numbers : places[i, 0] + (share + 1) * numbers]
 
 
 @kernel
@@ -92,12 +85,12 @@ def _rows_of(samples, firsts):
 @shared
 def _forward(
     share, shares, sizes, block, order1, starts1, order2, starts2, lengths1, lengths2, firsts, x, t, weights, memory, places,
-    states, a, losses, factor, panels, tiles,
+    own, packed_numbers, states, a, losses, factor, panels, tiles,
 ):  # fmt: skip
     N, T1, T2, D, H, V1, V2, input_step, h_step, gate_step, joined_step = sizes
     panel, tile, none, NH = panels[share], tiles[share], memory[:0], N * H
     samples, mine1, mine2 = _samples(share, shares, block, order1, order2)
-    packed, projected = _own(memory, places, _PACKED, share, shares), _own(memory, places, _PROJECTED, share, shares)
+    packed, projected = own[share, :packed_numbers], own[share, packed_numbers:]
     hs1, hs2, joined = _piece(memory, places, _HS), _piece(memory, places, _DECODER + _HS), _piece(memory, places, _JOINED)
     scores, h1 = _piece(memory, places, _SCORES), states[:NH]
     forward_of_samples(
@@ -134,17 +127,16 @@ def _forward(
 @shared
 def _backward(
     share, shares, sizes, block, order1, starts1, order2, starts2, lengths1, lengths2, firsts, weights, memory, places, a,
-    dloss, more, more_places, panels, tiles,
+    dloss, more, more_places, own, packed_numbers, dh0, dc0, panels, tiles,
 ):  # fmt: skip
     """From the gradient of the scores, times dloss, to both LSTMs' dz, in the place of their gates."""
     _, T1, T2, _, H, _, V2, _, h_step, gate_step, _ = sizes
     panel, tile, none = panels[share], tiles[share], memory[:0]
     samples, mine1, mine2 = _samples(share, shares, block, order1, order2)
     rows, dscores, djoined = _rows_of(samples, firsts), _piece(memory, places, _SCORES), _piece(more, more_places, _DJOINED)
-    packed, ds = _own(more, more_places, _PACKED_TOO, share, shares), _own(more, more_places, _DS, share, shares)
+    packed, ds = own[share, :packed_numbers], own[share, packed_numbers:]
     dhs1, dhs2 = _piece(more, more_places, _DHS), _piece(more, more_places, _DECODER_TOO + _DHS)
     hs1, hs2 = _piece(memory, places, _HS), _piece(memory, places, _DECODER + _HS)
-    dh0, dc0 = _piece(more, more_places, _DH0), _piece(more, more_places, _DC0)
     if dloss[0] != 1:
         for row in rows:
             gradient = dscores[row * V2 : (row + 1) * V2]
@@ -214,10 +206,10 @@ def _gradients(share, shares, sizes, R1, R2, weights, grads, memory, places, mor
     )  # fmt: skip
 
 
-# Every share packs the weights for itself: up to so many bytes that is quicker than the launches that are saved.
-_OWN_WEIGHTS = 1 << 20
-# And it projects all tokens for itself: so many operations are small work.
-_SMALL_PROJECTION = 4_000_000
+# What every share has for itself: packed weights, and a row for each token, of up to so many bytes.
+_OWN_BYTES = 1 << 20
+# And it projects all tokens: so many operations, or a small part of those of the steps, are less than a launch and a wait.
+_SMALL_PROJECTION, _SMALL_PART = 4_000_000, 8
 
 
 class _Kept(NamedTuple):
@@ -245,22 +237,21 @@ def _layout(lengths1, lengths2, N, T1, T2):
     return *running(lengths1, N, T1), *running(lengths2, N, T2), all_lengths(lengths1, N, T1), lengths, firsts
 
 
-def _project_quickly(V, D, H, steps):
-    """Whether the projection of all tokens, in each share, is small work, by itself or beside that of the steps."""
-    return max(steps * H * H, _SMALL_PROJECTION) >= 8 * V * (D + 16) * H
+def _is_small(W, H, steps):
+    """Whether each share can project all tokens for itself."""
+    V, D = W.shape
+    operations = 8 * V * (D + 16) * H
+    return 4 * V * H * W.itemsize <= _OWN_BYTES and operations <= max(_SMALL_PROJECTION, steps * H * H // _SMALL_PART)
 
 
 def seq2seq_as_one(weights, x, t, source_lengths, target_lengths):
-    W1, _, Wh1, _, W2, _, Wh2, _, W_out, _ = weights
-    (N, T1), T2, D, H = x.shape, t.shape[1] - 1, W1.shape[1], len(Wh1)
+    W1, _, Wh1, _, W2, _, _, _, W_out, _ = weights
+    (N, T1), T2, H = x.shape, t.shape[1] - 1, len(Wh1)
     # The choice is the same for any number of threads, for the two ways do not round alike.
     return (
-        max(Wh1.nbytes, W_out.nbytes) <= _OWN_WEIGHTS
-        and Wh1.shape == Wh2.shape
-        and W2.shape[1] == D
-        and len(W_out) == 2 * H
-        and _project_quickly(len(W1), D, H, N * T1 if source_lengths is None else int(source_lengths.sum()))
-        and _project_quickly(len(W2), D, H, N * T2 if target_lengths is None else int(target_lengths.sum()) - N)
+        max(Wh1.nbytes, W_out.nbytes) <= _OWN_BYTES
+        and _is_small(W1, H, N * T1 if source_lengths is None else int(source_lengths.sum()))
+        and _is_small(W2, H, N * T2 if target_lengths is None else int(target_lengths.sum()) - N)
     )
 
 
@@ -282,16 +273,20 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
         (
             V1 * input_step, (R1 - int(starts1[1])) * h_step, R1 * gate_step, (N + R1) * H, N * T1 * H,
             V2 * input_step, R2 * h_step, R2 * gate_step, (N + R2) * H, N * T2 * H,
-            R2 * joined_step, R2 * V2, copies * panel_numbers(H, 4 * H, dtype), copies * max(V1, V2) * gate_step,
+            R2 * joined_step, R2 * V2,
         ),
         dtype,
     )  # fmt: skip
     sizes = (N, T1, T2, D, H, V1, V2, input_step, h_step, gate_step, joined_step)
     memory, states, a, losses = empty(numbers, dtype), empty(4 * N * H, dtype), empty((N, T2, T1), dtype), np.empty(R2)
-    x, t, block = x.reshape(x.size), t.reshape(t.size), block_of_samples(source_lengths, N)
+    packed_numbers = panel_numbers(H, 4 * H, dtype)
+    own = empty((copies, packed_numbers + max(V1, V2) * gate_step), dtype)
+    x, t = x.reshape(x.size), t.reshape(t.size)
+    block = block_of_samples(target_lengths if source_lengths is None else source_lengths, N)
     _forward(
-        sizes, block, *layout, x, t, tuple([w.reshape(w.size) for w in weights]), memory, places, states, a.reshape(a.size),
-        losses, np.full(1, 1 / R2, dtype), panels, tiles, shares=copies, work=8 * (R1 + R2) * (D + H) * H,
+        sizes, block, *layout, x, t, tuple([w.reshape(w.size) for w in weights]), memory, places, own, packed_numbers,
+        states, a.reshape(a.size), losses, np.full(1, 1 / R2, dtype), panels, tiles,
+        shares=copies, work=8 * (R1 + R2) * (D + H) * H,
     )  # fmt: skip
     return float(losses.sum() / R2), a, states.reshape(4, N, H), _Kept(sizes, block, layout, x, t, memory, places, a)
 
@@ -306,16 +301,19 @@ def seq2seq_backward(dloss, weights, cache, grads):
     more_places, numbers = _places(
         (
             N * T1 * H, N * h_step, N * H, V1 * gate_step, N * T2 * H, N * h_step, N * H, V2 * gate_step,
-            R2 * 2 * H, N * H, N * H, copies * T1 * T2, copies * panel_numbers(4 * H, H, dtype),
+            R2 * 2 * H,
         ),
         dtype,
     )  # fmt: skip
-    more, weights = empty(numbers, dtype), tuple([w.reshape(w.size) for w in weights])
+    more, dh0, dc0 = empty(numbers, dtype), empty((N, H), dtype), empty((N, H), dtype)
+    packed_numbers = panel_numbers(4 * H, H, dtype)
+    own = empty((copies, packed_numbers + T1 * T2), dtype)
+    weights, grads = tuple([w.reshape(w.size) for w in weights]), tuple([g.reshape(g.size) for g in grads])
     work = 8 * (R1 + R2) * (D + H) * H
     _backward(
-        sizes, block, *layout, weights, memory, places, a.reshape(a.size), np.full(1, dloss, dtype), more, more_places,
-        panels, tiles, shares=copies, work=work,
+        sizes, block, *layout, weights, memory, places, a.reshape(a.size), np.full(1, dloss, dtype), more, more_places, own,
+        packed_numbers, dh0.reshape(N * H), dc0.reshape(N * H), panels, tiles, shares=copies, work=work,
     )  # fmt: skip
     _sums(sizes, order1, starts1, order2, starts2, x, t, memory, places, more, more_places, work=4 * (R1 + R2) * H)
-    grads = tuple([g.reshape(g.size) for g in grads])
     _gradients(sizes, R1, R2, weights, grads, memory, places, more, more_places, panels, tiles, shares=copies, work=work)
+    return dh0, dc0

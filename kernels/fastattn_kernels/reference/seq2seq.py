@@ -38,12 +38,16 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
 
 
 def seq2seq_backward(dloss, weights, cache, grads):
-    """Undoes :func:`seq2seq_forward`, once. dloss, a number. Overwrites the gradients of all weights."""
+    """Undoes :func:`seq2seq_forward`, once. dloss, a number. Overwrites the gradients of all weights.
+
+    Returns those of the state that the decoder started from, dh0 and dc0 (N, H).
+    """
     _, Wx_enc, Wh_enc, _, _, Wx_dec, Wh_dec, _, W, _ = weights
     dW_enc, dWx_enc, dWh_enc, db_enc, dW_dec, dWx_dec, dWh_dec, db_dec, dW, db = grads
     encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths = cache
     dscores = softmax_cross_entropy_backward(dloss, of_loss, True)
     djoined = affine_backward(dscores, joined, W, dW, db, lengths)
     dhs_enc, dhs_dec = attention_backward(djoined, hs_enc, hs_dec, a, source_lengths, lengths)
-    dh_enc, _ = embedding_lstm_backward(dhs_dec, None, None, Wx_dec, Wh_dec, decoder, dW_dec, dWx_dec, dWh_dec, db_dec)
-    embedding_lstm_backward(dhs_enc, dh_enc, None, Wx_enc, Wh_enc, encoder, dW_enc, dWx_enc, dWh_enc, db_enc)
+    dh0, dc0 = embedding_lstm_backward(dhs_dec, None, None, Wx_dec, Wh_dec, decoder, dW_dec, dWx_dec, dWh_dec, db_dec)
+    embedding_lstm_backward(dhs_enc, dh0, None, Wx_enc, Wh_enc, encoder, dW_enc, dWx_enc, dWh_enc, db_enc)
+    return dh0, dc0

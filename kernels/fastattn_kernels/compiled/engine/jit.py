@@ -32,7 +32,10 @@ _published: set[tuple[str, Any]] = set()  # name and dtype of those that are kno
 
 
 def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str, str]]:
-    """The separate functions that a function and those inlined into it call, each after those that it calls itself."""
+    """The separate functions that a function and those inlined into it call, each after those that it calls itself.
+
+    They are found by the names in its code, which must be names of its module: a call of ``module.function`` is not found.
+    """
     for name in function.__code__.co_names:
         used = function.__globals__.get(name)
         if id(used) in seen:
@@ -47,7 +50,7 @@ def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str, s
 
 
 def _publish_separates(function: Any, argument_types: Any) -> None:
-    """Make what a kernel calls known to the linker, for the dtype that it works in: its first array's of floats."""
+    """Make what a kernel calls known to the linker, for the dtype that it works in: that of its first array of floats."""
     dtypes = (t.dtype for t in argument_types if isinstance(t, types.Array) and t.dtype in (types.float32, types.float64))
     dtype = next(dtypes, None)
     if dtype is None:
