@@ -299,6 +299,10 @@ def matmul(
             for i in range(tiles):
                 row = i * rows // tiles
                 row_count = (i + 1) * rows // tiles - row
+                # The rows of a for the next tile; where they are not spaced as these are, others are fetched in vain.
+                ahead = NOTHING_AHEAD
+                if a_step == 1 and i + 1 < tiles:
+                    ahead = a.ctypes.data + (a_start + k_first + a_rows[row + row_count] - a_rows[row]) * a.itemsize
                 # The panels of this block in which tile i is this share's, all but an edge at a time.
                 p, p_end = max(p_first, ceil_div(first_task - i, tiles)), min(p_last, ceil_div(last_task - i, tiles))
                 while p < p_end:
@@ -312,7 +316,7 @@ def matmul(
                         products(
                             row_count, side_by_side, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
                             panels, at, width, depth_block * width, k_count, c_rows, row, c_start + column,
-                            addends, addend_first, addend_start, NOTHING_AHEAD, 0,
+                            addends, addend_first, addend_start, ahead, 0,
                         )  # fmt: skip
                     else:
                         _edge_tile(

@@ -267,8 +267,9 @@ def add_tile_products(
     further on for each next tile as c; if addend_first is TO_ZEROS, to zeros (addends is then any array of ``rows`` numbers).
     1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
 
-    ahead: the address at which a_start will be next for these rows of a, or NOTHING_AHEAD. The second-level cache fetches them
-    meanwhile, two beside each tile: rows 0 and 1 beside the first one if ``ahead_first`` is 0, rows 2 and 3 if it is 1, ...
+    ahead: the address at which a_start would be for the rows of a that are read next, if they are spaced as these are; or
+    NOTHING_AHEAD. The second-level cache fetches them meanwhile, two beside each tile: rows 0 and 1 beside the first one if
+    ``ahead_first`` is 0, rows 2 and 3 if it is 1, ...
     """
     _emit_tile_products(
         rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
