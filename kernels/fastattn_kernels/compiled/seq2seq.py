@@ -87,6 +87,7 @@ def _forward(
     share, shares, sizes, block, order1, starts1, order2, starts2, lengths1, lengths2, firsts, x, t, weights, memory, places,
     own, packed_numbers, states, a, losses, factor, panels, tiles,
 ):  # fmt: skip
+    """From token ids to the gradient of the scores, for a loss whose gradient is 1. own: what is packed, and projected."""
     N, T1, T2, D, H, V1, V2, input_step, h_step, gate_step, joined_step = sizes
     panel, tile, none, NH = panels[share], tiles[share], memory[:0], N * H
     samples, mine1, mine2 = _samples(share, shares, block, order1, order2)
@@ -129,7 +130,7 @@ def _backward(
     share, shares, sizes, block, order1, starts1, order2, starts2, lengths1, lengths2, firsts, weights, memory, places, a,
     dloss, more, more_places, own, packed_numbers, dh0, dc0, panels, tiles,
 ):  # fmt: skip
-    """From the gradient of the scores, times dloss, to both LSTMs' dz, in the place of their gates."""
+    """From the gradient of the scores, times dloss, to both LSTMs' dz, in the place of their gates. own: packed, and ds."""
     _, T1, T2, _, H, _, V2, _, h_step, gate_step, _ = sizes
     panel, tile, none = panels[share], tiles[share], memory[:0]
     samples, mine1, mine2 = _samples(share, shares, block, order1, order2)
@@ -166,18 +167,9 @@ def _backward(
 def _sums(share, shares, sizes, order1, starts1, order2, starts2, x, t, memory, places, more, more_places):
     _, T1, T2, _, H, V1, V2, _, _, gate_step, _ = sizes
     sum_by_token(
-        share,
-        shares,
-        V1,
-        order1,
-        starts1,
-        x,
-        T1,
-        _piece(memory, places, _GATES),
-        gate_step,
-        H,
+        share, shares, V1, order1, starts1, x, T1, _piece(memory, places, _GATES), gate_step, H,
         _piece(more, more_places, _SUMS),
-    )
+    )  # fmt: skip
     sum_by_token(
         share, shares, V2, order2, starts2, t, T2 + 1, _piece(memory, places, _DECODER + _GATES), gate_step, H,
         _piece(more, more_places, _DECODER_TOO + _SUMS),
@@ -213,9 +205,11 @@ _SMALL_PROJECTION, _SMALL_PART = 4_000_000, 8
 
 
 class _Kept(NamedTuple):
+    """What a forward keeps for its backward."""
+
     sizes: Any
     block: Any
-    layout: Any
+    layout: Any  # what `_layout` gives
     x: Any
     t: Any
     memory: Any
