@@ -28,6 +28,11 @@ def skip_without_compiled_kernels():
         pytest.skip(f"the compiled kernels are not there yet: {', '.join(missing)}")
 
 
+def layer_by_layer(monkeypatch):
+    """Let no model run as one kernel."""
+    monkeypatch.setattr(fastattn.backend.kernels(), "seq2seq_as_one", lambda *batch: False)
+
+
 @pytest.fixture(params=["compiled", "compiled, layer by layer", "reference"])
 def backend_of_models(request, monkeypatch):
     """A model's test runs on each kernel set, and on the compiled one in the way that large models take, too."""
@@ -36,7 +41,7 @@ def backend_of_models(request, monkeypatch):
         skip_without_compiled_kernels()
     with fastattn.use_backend(name):
         if layers:
-            monkeypatch.setattr(fastattn.backend.kernels(), "seq2seq_as_one", lambda *batch: False)
+            layer_by_layer(monkeypatch)
         yield name
 
 

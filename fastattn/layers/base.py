@@ -16,6 +16,8 @@ class Layer:
     optimizer may hold on to both. A weight that is C-contiguous and writeable is kept as it was given, not copied.
     """
 
+    _name: str | None = None  # what a caller knows this by, if not by the class
+
     def __init__(self, *params: Array) -> None:
         self.params: list[Array] = list(params)
         self.grads: list[Array] = [np.zeros_like(p) for p in params]
@@ -43,13 +45,8 @@ class Layer:
         """Keep, for backward, what forward knows. The first is the kernel set: its caches fit only its own backward."""
         self._kept = kept
 
-    @property
-    def _name(self) -> str:
-        """What a caller knows this by."""
-        return type(self).__name__
-
     def _recall(self) -> Any:
-        name = self._name
+        name = self._name or type(self).__name__
         if self._kept is None:
             raise RuntimeError(f"{name}.backward was called before {name}.forward")
         if self._kept is _USED_UP:

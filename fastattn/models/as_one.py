@@ -5,6 +5,9 @@ from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntr
 from fastattn.layers.base import Layer
 from fastattn.layers.checks import Array
 
+# The encoder's embedding and LSTM; the decoder's, its attention and affine map; the loss.
+Layers = tuple[Embedding, LSTM, Embedding, LSTM, Attention, Affine, SoftmaxCrossEntropy]
+
 
 class AsOne(Layer):
     """The layers of encoder, decoder and loss in one step each way: what they give one after another, up to rounding.
@@ -12,30 +15,20 @@ class AsOne(Layer):
     The layers' own forward and backward are not called, and have nothing to go back to afterwards. The state of both
     LSTMs, its gradient, and the weights of the attention are left where they are asked for.
 
-    The caller sees to it that the layers are of classes whose forward and backward are ours, that the encoder's LSTM
-    starts from zeros, and that nothing is dropped. ``name``: what calls itself so in errors.
+    The caller sees to it that nothing is dropped in between, and no target ignored. ``name``: what calls itself so in errors.
     """
 
-    def __init__(
-        self,
-        encoder: tuple[Embedding, LSTM],
-        decoder: tuple[Embedding, LSTM, Attention, Affine],
-        loss: SoftmaxCrossEntropy,
-        name: str,
-    ) -> None:
+    def __init__(self, layers: Layers, name: str) -> None:
         super().__init__()
-        self.embedding_enc, self.lstm_enc = encoder
-        self.embedding_dec, self.lstm_dec, self.attention, self.affine = decoder
-        self.loss = loss
-        self._called = name
+        embedding_enc, self.lstm_enc, embedding_dec, self.lstm_dec, self.attention, affine, self.loss = layers
+        self._of_weights: tuple[Layer, ...] = embedding_enc, self.lstm_enc, embedding_dec, self.lstm_dec, affine
+        self._name = name
 
-    @property
-    def _name(self) -> str:
-        return self._called
-
-    @property
-    def _of_weights(self) -> tuple[Layer, ...]:
-        return self.embedding_enc, self.lstm_enc, self.embedding_dec, self.lstm_dec, self.affine
+    @classmethod
+    def of(cls, layers: Layers, kinds: tuple[type[Layer], ...], name: str) -> "AsOne | None":
+        """None unless each layer is of just this class, with its forward and backward, and the encoder starts from zeros."""
+        known = tuple(map(type, layers)) == kinds and layers[1]._starts_from_zeros
+        return cls(layers, name) if known else None
 
     def weights(self) -> list[Array]:
         return [weight for layer in self._of_weights for weight in layer.weights()]

@@ -14,6 +14,8 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .search import greedy
 
+_KINDS = (Embedding, LSTM, Embedding, LSTM, Attention, Affine, SoftmaxCrossEntropy)
+
 
 class AttentionSeq2seq(Model):
     """A sequence to a sequence, by an LSTM encoder and an LSTM decoder with attention.
@@ -89,17 +91,14 @@ class AttentionSeq2seq(Model):
     def _whole(self) -> AsOne | None:
         """All layers as one; None if one is not what we made, the encoder starts from a state, or something is dropped."""
         encoder, decoder, loss = self.encoder, self.decoder, self.loss
-        if (
-            (type(encoder), type(decoder), type(loss)) != (Encoder, Decoder, SoftmaxCrossEntropy)
-            or (type(encoder.embedding), type(encoder.lstm)) != (Embedding, LSTM)
-            or (type(decoder.embedding), type(decoder.lstm)) != (Embedding, LSTM)
-            or (type(decoder.attention), type(decoder.affine)) != (Attention, Affine)
-            or (encoder.dropout.drops or decoder.dropout.drops or decoder.output_dropout.drops)
-            or not (encoder.lstm._starts_from_zeros and decoder.attention.join and loss.ignore_label is None)
-        ):
+        if (type(encoder), type(decoder)) != (Encoder, Decoder):
             return None
-        parts = decoder.embedding, decoder.lstm, decoder.attention, decoder.affine
-        return AsOne((encoder.embedding, encoder.lstm), parts, loss, type(self).__name__)
+        of_decoder = decoder.embedding, decoder.lstm, decoder.attention, decoder.affine
+        as_one = AsOne.of((encoder.embedding, encoder.lstm, *of_decoder, loss), _KINDS, type(self).__name__)
+        drops = encoder.dropout.drops or decoder.dropout.drops or decoder.output_dropout.drops
+        if as_one is None or drops or not decoder.attention.join or loss.ignore_label is not None:
+            return None
+        return as_one
 
     def backward(self, dloss: float = 1) -> None:
         """dloss, the gradient of the loss, 1 for the loss itself. Overwrites ``grads``."""

@@ -89,7 +89,6 @@ def test_the_number_of_threads_may_change_while_a_kernel_runs():
         PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
         + """
 import threading
-from pathlib import Path
 stop = threading.Event()
 def change():
     while not stop.is_set():
@@ -148,7 +147,6 @@ def test_two_python_threads_may_launch_at_once(layer):
         PRODUCT
         + """
 import threading
-from pathlib import Path
 wrong = []
 def work():
     for _ in range(200):

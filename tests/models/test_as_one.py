@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from helpers import skip_without_compiled_kernels
+from helpers import layer_by_layer, skip_without_compiled_kernels
 
 import fastattn
 from fastattn.backend import kernels
@@ -29,10 +29,6 @@ def batch(rng):
 
 def make_model(**keywords):
     return fastattn.AttentionSeq2seq(V, D, H, seed=1, **keywords)
-
-
-def layer_by_layer(monkeypatch):
-    monkeypatch.setattr(kernels(), "seq2seq_as_one", lambda *batch: False)
 
 
 def results(model, batch, lengths, dloss=1):
@@ -93,7 +89,7 @@ def test_anything_else_goes_through_the_layers(batch, what):
     model.backward()
 
 
-def _replaced(name, dtype="float32"):
+def _replaced(name):
     """A model of which one layer was replaced by one of the same class that is of another size or dtype."""
     model = make_model()
     other = {

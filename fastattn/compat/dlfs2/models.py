@@ -309,6 +309,9 @@ class PeekySeq2seq(Seq2seq):
         self._assemble(Encoder(*sizes), PeekyDecoder(*sizes))
 
 
+_KINDS = (TimeEmbedding, TimeLSTM, TimeEmbedding, TimeLSTM, TimeAttention, TimeAffine, TimeSoftmaxWithLoss)
+
+
 class AttentionSeq2seq(Seq2seq):
     """A sequence to a sequence: the decoder attends to all the encoder's states (Luong, Pham and Manning 2015)."""
 
@@ -336,18 +339,11 @@ class AttentionSeq2seq(Seq2seq):
 
     def _whole(self) -> AsOne | None:
         """All layers as one; None where a class is not ours, which may have a forward or a backward of its own."""
-        encoder, decoder, loss = self.encoder, self.decoder, self.softmax
-        if (
-            (type(self), type(encoder), type(decoder)) != (AttentionSeq2seq, AttentionEncoder, AttentionDecoder)
-            or (type(encoder.embed), type(encoder.lstm)) != (TimeEmbedding, TimeLSTM)
-            or (type(decoder.embed), type(decoder.lstm)) != (TimeEmbedding, TimeLSTM)
-            or (type(decoder.attention), type(decoder.affine)) != (TimeAttention, TimeAffine)
-            or type(loss) is not TimeSoftmaxWithLoss
-            or not encoder.lstm._starts_from_zeros
-        ):
+        encoder, decoder = self.encoder, self.decoder
+        if (type(self), type(encoder), type(decoder)) != (AttentionSeq2seq, AttentionEncoder, AttentionDecoder):
             return None
-        parts = decoder.embed, decoder.lstm, decoder.attention, decoder.affine
-        return AsOne((encoder.embed, encoder.lstm), parts, loss, type(self).__name__)
+        of_decoder = decoder.embed, decoder.lstm, decoder.attention, decoder.affine
+        return AsOne.of((encoder.embed, encoder.lstm, *of_decoder, self.softmax), _KINDS, type(self).__name__)
 
     def backward(self, dout: float = 1) -> None:
         """dout, the gradient of the loss. Overwrites ``grads``."""
