@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from numba import config, njit, types
+from numba.core.runtime import rtsys
 
 fcntl: Any
 try:
@@ -62,6 +63,21 @@ def _one_process_at_a_time(files: Any, folder: str) -> None:
     files.load, files.save = locked(files.load), locked(files.save)
 
 
+def _load_without_compiler(cache: Any) -> None:
+    """Load machine code from disk without what Numba needs to compile.
+
+    Before it looks into a cache, Numba imports its versions of all that Python and NumPy have: 0.2 s and 10 MB, and SciPy where
+    that is installed. It does so, too, before it compiles.
+    """
+
+    def load_overload(signature: Any, target_context: Any) -> Any:
+        rtsys.initialize(target_context)  # what counts references to arrays; the only part that code from a cache needs
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, target_context)
+
+    cache.load_overload = load_overload
+
+
 def _compiled(function: Any, **options: Any) -> Any:
     """Numba's compiler with the options that all functions share: no GIL, division as in NumPy, a cache on disk.
 
@@ -71,11 +87,14 @@ def _compiled(function: Any, **options: Any) -> Any:
     dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     try:
         dispatcher.enable_caching()
-        # Numba's own stamp covers only the file in which the function stands. This name is private to Numba; a version
-        # that lacks it keeps Numba's stamp.
-        if hasattr(dispatcher._cache, "_cache_file"):
-            dispatcher._cache._cache_file._source_stamp = STAMP
-            _one_process_at_a_time(dispatcher._cache._cache_file, dispatcher._cache.cache_path)
+        # These names are private to Numba; a version that lacks them keeps its own way.
+        cache = dispatcher._cache
+        if hasattr(cache, "_cache_file"):
+            # Numba's own stamp covers only the file in which the function stands.
+            cache._cache_file._source_stamp = STAMP
+            _one_process_at_a_time(cache._cache_file, cache.cache_path)
+        if hasattr(cache, "_load_overload") and hasattr(cache, "_guard_against_spurious_io_errors"):
+            _load_without_compiler(cache)
     except RuntimeError:
         pass  # no folder to write in: compiled anew in every process
     return dispatcher
