@@ -101,8 +101,8 @@ def _compiled(function: Any, **options: Any) -> Any:
 
 
 def from_python(function: Any) -> Any:
-    """Compile a function that Python calls."""
-    return _compiled(function)
+    """Compile a function that Python calls, which keeps its arguments alive meanwhile: references to arrays are not counted."""
+    return _compiled(function, _nrt=False)
 
 
 def _inner(function: Any, **options: Any) -> Any:
