@@ -6,6 +6,7 @@ import math
 import threading
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from fastattn_kernels import compiled
@@ -348,7 +349,7 @@ def test_a_larger_block_serves_where_there_is_none_of_the_size(monkeypatch):
     assert buffers.empty(130_000, np.float64).__array_interface__["data"][0] != address
 
 
-@compiling.from_python
+@numba.njit
 def _samples_of(share, shares, N, block):
     return padding.samples_of(share, shares, N, block)
 

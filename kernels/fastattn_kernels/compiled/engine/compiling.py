@@ -101,7 +101,10 @@ def _compiled(function: Any, **options: Any) -> Any:
 
 
 def from_python(function: Any) -> Any:
-    """Compile a function that Python calls, which keeps its arguments alive meanwhile: references to arrays are not counted."""
+    """Compile a function that Python calls, and that makes no arrays.
+
+    Its caller keeps the arguments alive meanwhile, so that references to arrays are not counted.
+    """
     return _compiled(function, _nrt=False)
 
 
