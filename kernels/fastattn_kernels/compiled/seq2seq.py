@@ -12,7 +12,7 @@ import numpy as np
 
 from .attention import attend, attend_backward
 from .cross_entropy import loss_and_gradient
-from .engine.buffers import empty
+from .engine.buffers import empty, places_of
 from .engine.compiling import kernel
 from .engine.jit import shared
 from .engine.padding import all_lengths, block_of_samples, samples_of
@@ -37,14 +37,6 @@ _DHS, _DH, _DC, _SUMS, _DECODER_TOO = 0, 1, 2, 3, 4
 _DJOINED = 8
 # The weights, as everywhere: the encoder's W, Wx, Wh, b; the decoder's; those of the affine map.
 _WX, _WH, _B, _OF_DECODER, _W_OUT, _B_OUT = 1, 2, 3, 4, 8, 9
-
-
-@lru_cache(maxsize=64)
-def _places(counts, dtype):
-    """Where pieces of so many numbers stand in one array, each from a cache line on: (pieces, 2); and how long that is."""
-    line = 64 // dtype.itemsize
-    starts = np.cumsum([0] + [-(-count // line) * line for count in counts])
-    return np.stack((starts[:-1], starts[:-1] + counts), axis=1), int(starts[-1])
 
 
 @kernel
@@ -263,7 +255,7 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
     copies = len(tiles)
     input_step, h_step, gate_step = odd_step(D + 1, dtype), odd_step(H, dtype), odd_step(4 * H, dtype)
     joined_step = odd_step(2 * H + 1, dtype)
-    places, numbers = _places(
+    places, numbers = places_of(
         (
             V1 * input_step, (R1 - int(starts1[1])) * h_step, R1 * gate_step, (N + R1) * H, N * T1 * H,
             V2 * input_step, R2 * h_step, R2 * gate_step, (N + R2) * H, N * T2 * H,
@@ -292,7 +284,7 @@ def seq2seq_backward(dloss, weights, cache, grads):
     dtype, R1, R2 = memory.dtype, int(starts1[-1]), int(starts2[-1])
     panels, tiles = scratch(dtype)
     copies = len(tiles)
-    more_places, numbers = _places(
+    more_places, numbers = places_of(
         (
             N * T1 * H, N * h_step, N * H, V1 * gate_step, N * T2 * H, N * h_step, N * H, V2 * gate_step,
             R2 * 2 * H,

@@ -95,15 +95,19 @@ def zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     return array
 
 
+@lru_cache(maxsize=256)
+def places_of(counts: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, int]:
+    """Where pieces of so many numbers stand in one array, each from a cache line on: (pieces, 2); and how long that is."""
+    line = _ALIGNMENT // dtype.itemsize
+    starts = np.cumsum([0] + [-(-count // line) * line for count in counts])
+    return np.stack((starts[:-1], starts[:-1] + counts), axis=1), int(starts[-1])
+
+
 def pieces(dtype: Any, *counts: int) -> list[np.ndarray]:
     """Flat arrays of so many numbers out of one block: quicker than a block for each. On cache lines unless it is small."""
-    numbers = _ALIGNMENT // np.dtype(dtype).itemsize
-    rounded = [-(-count // numbers) * numbers for count in counts]
-    memory, start, arrays = empty(sum(rounded), dtype), 0, []
-    for count, step in zip(counts, rounded):
-        arrays.append(memory[start : start + count])
-        start += step
-    return arrays
+    places, numbers = places_of(counts, np.dtype(dtype))
+    memory = empty(numbers, dtype)
+    return [memory[start:end] for start, end in places.tolist()]
 
 
 def on_huge_pages(numbers: int, dtype: Any) -> np.ndarray:
