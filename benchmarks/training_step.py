@@ -30,8 +30,8 @@ class TrainingStep:
         model = self.model
         loss = model.forward(self.x, self.t)
         model.backward()
-        norm = fastattn.clip_grads(model.grads, MAX_NORM)
-        self.optimizer.update(model.params, model.grads)
+        norm = self.optimizer.update(model.params, model.grads, max_norm=MAX_NORM)
+        assert norm is not None
         return loss, norm
 
     def generate(self) -> np.ndarray:

@@ -53,8 +53,8 @@ class CEloss(Layer):
 class SoftmaxCrossEntropy(Layer):
     """Softmax and cross entropy in one, from the scores, exact however small a probability is.
 
-    overwrite_scores: the caller gives the scores away, and backward may put their gradient in their place, once for each
-    forward. ignore_label: the number that stands in t where there is no target; such positions count as little as padding.
+    overwrite_scores: the caller gives the scores away: forward may put their gradient in their place, which backward then
+    returns, once for each forward. That saves memory and two passes over it. ignore_label: the number that stands in t where there is no target; such positions count as little as padding.
     """
 
     def __init__(self, overwrite_scores: bool = False, ignore_label: int | None = None) -> None:
@@ -70,7 +70,7 @@ class SoftmaxCrossEntropy(Layer):
         scores = checks.floats("scores", scores, ("N", "T", "V"))
         t, lengths = checks.ids("t", t, scores.shape[:2], scores.shape[2], lengths, ignored=self.ignore_label)
         kernels = backend.kernels()
-        loss, cache = kernels.softmax_cross_entropy_forward(scores, t, lengths)
+        loss, cache = kernels.softmax_cross_entropy_forward(scores, t, lengths, self.overwrite_scores)
         self._keep(kernels, cache, self.overwrite_scores)
         return loss
 
@@ -80,4 +80,4 @@ class SoftmaxCrossEntropy(Layer):
         dloss = float(dloss)
         if overwrite:
             self._use_up()
-        return kernels.softmax_cross_entropy_backward(dloss, cache, overwrite)
+        return kernels.softmax_cross_entropy_backward(dloss, cache)

@@ -66,8 +66,11 @@ class Optimizer:
         """For copies and pickles, which have other arrays."""
         return {**self.__dict__, "_checked": ([], [])}
 
-    def update(self, params: Arrays, grads: Arrays) -> None:
+    def update(self, params: Arrays, grads: Arrays, *, max_norm: float | None = None) -> float | None:
         """One step: changes ``params[i][...]`` in place.
+
+        With ``max_norm`` the step is that of gradients which :func:`clip_grads` has clipped, and their norm is returned, but
+        ``grads`` stay as they are, which saves a pass over them. No step is made if the norm is NaN or infinite.
 
         ValueError when the two lists differ in length or shapes, or from those of the first update; TypeError when
         they hold anything but arrays of float32 or float64, one dtype in a list.
@@ -77,8 +80,10 @@ class Optimizer:
             self._check(params, grads)
             self._checked = [*params], [*grads]
         assert self._states is not None
-        if params:  # a layer without weights has none
-            self._step(params, grads, *self._states)
+        norm, scale = (None, 1.0) if max_norm is None else _norm_and_scale(grads, max_norm)
+        if params and (norm is None or math.isfinite(norm)):  # a layer without weights has no params
+            self._step(params, grads, scale, *self._states)
+        return norm
 
     def _check(self, params: Arrays, grads: Arrays) -> None:
         """The errors of ``update``; and the state, at the first one."""
@@ -93,7 +98,7 @@ class Optimizer:
             if _shapes(state) != shapes:
                 raise ValueError(f"params are {shapes}; expected those of the first update, {_shapes(state)}")
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
         raise NotImplementedError
 
 
@@ -103,8 +108,8 @@ class SGD(Optimizer):
     def __init__(self, lr: float = 0.01):
         super().__init__(lr)
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
-        backend.kernels().sgd_update(params, grads, self.lr)
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
+        backend.kernels().sgd_update(params, grads, scale, self.lr)
 
 
 class Momentum(Optimizer):
@@ -116,16 +121,16 @@ class Momentum(Optimizer):
         super().__init__(lr)
         self.momentum = checked_number("momentum", momentum, 0, 1)
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
-        backend.kernels().momentum_update(params, grads, *states, self.lr, self.momentum)
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
+        backend.kernels().momentum_update(params, grads, *states, scale, self.lr, self.momentum)
 
 
 class Nesterov(Momentum):
     """Nesterov's momentum (Bengio, Boulanger-Lewandowski and Pascanu 2013, "Advances in optimizing recurrent networks",
     equations 6 and 7): v = momentum v - lr g; p += momentum v - lr g."""
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
-        backend.kernels().nesterov_update(params, grads, *states, self.lr, self.momentum)
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
+        backend.kernels().nesterov_update(params, grads, *states, scale, self.lr, self.momentum)
 
 
 class AdaGrad(Optimizer):
@@ -137,8 +142,8 @@ class AdaGrad(Optimizer):
         super().__init__(lr)
         self.eps = checked_number("eps", eps, 0, low_is_allowed=False)
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
-        backend.kernels().adagrad_update(params, grads, *states, self.lr, self.eps)
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
+        backend.kernels().adagrad_update(params, grads, *states, scale, self.lr, self.eps)
 
 
 class RMSprop(Optimizer):
@@ -151,8 +156,8 @@ class RMSprop(Optimizer):
         self.decay_rate = checked_number("decay_rate", decay_rate, 0, 1)
         self.eps = checked_number("eps", eps, 0, low_is_allowed=False)
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
-        backend.kernels().rmsprop_update(params, grads, *states, self.lr, self.decay_rate, self.eps)
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
+        backend.kernels().rmsprop_update(params, grads, *states, scale, self.lr, self.decay_rate, self.eps)
 
 
 class Adam(Optimizer):
@@ -176,13 +181,13 @@ class Adam(Optimizer):
         self.weight_decay = 0.0
         self.steps = 0
 
-    def _step(self, params: Arrays, grads: Arrays, *states: Arrays) -> None:
+    def _step(self, params: Arrays, grads: Arrays, scale: float, *states: Arrays) -> None:
         self.steps += 1
         step_size = self.lr / (1 - self.beta1**self.steps)
         root_scale = 1 / math.sqrt(1 - self.beta2**self.steps)
         eps = root_scale * self.eps if self.eps_hat else self.eps  # the kernel's fraction is then expanded by root_scale
         decay = self.lr * self.weight_decay
-        backend.kernels().adam_update(params, grads, *states, step_size, self.beta1, self.beta2, root_scale, eps, decay)
+        backend.kernels().adam_update(params, grads, *states, scale, step_size, self.beta1, self.beta2, root_scale, eps, decay)
 
 
 class AdamW(Adam):
@@ -209,10 +214,16 @@ def clip_grads(grads: Arrays, max_norm: float, *, eps: float = 0.0) -> float:
     infinite is returned, and the gradients are left as they are: the caller sees what happened. ValueError when
     ``max_norm`` is not a positive number, TypeError when ``grads`` are not arrays of float32 or float64.
     """
+    _check_arrays("grads", grads)
+    norm, scale = _norm_and_scale(grads, max_norm, eps)
+    if scale != 1:
+        backend.kernels().scale(grads, scale)
+    return norm
+
+
+def _norm_and_scale(grads: Arrays, max_norm: float, eps: float = 0.0) -> tuple[float, float]:
+    """The global norm, and what :func:`clip_grads` multiplies the gradients by."""
     max_norm = checked_number("max_norm", max_norm, 0, low_is_allowed=False)
     eps = checked_number("eps", eps, 0)
-    _check_arrays("grads", grads)
     norm = math.sqrt(backend.kernels().squared_norm(grads)) if grads else 0.0
-    if max_norm < norm + eps < math.inf:
-        backend.kernels().scale(grads, max_norm / (norm + eps))
-    return norm
+    return norm, max_norm / (norm + eps) if max_norm < norm + eps < math.inf else 1.0

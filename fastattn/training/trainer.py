@@ -15,7 +15,7 @@ from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
 from .interruptions import interruptions_held
-from .optimizer import Optimizer, checked_number, clip_grads
+from .optimizer import Optimizer, checked_number
 from .samples import Samples
 from .schedule import Schedule
 
@@ -45,7 +45,8 @@ class EpochRecord:
 class Trainer:
     """Trains ``model`` by ``optimizer``: ``Trainer(model, Adam()).fit(x, t)``.
 
-    The model has ``params``, ``grads``, ``forward(x, t)`` -> loss and ``backward()``. ``loss_list`` holds the mean
+    The model has ``params``, ``grads``, ``forward(x, t)`` -> loss and ``backward()``; the optimizer
+    ``update(params, grads, max_norm=max_grad)``, which returns the norm (see `Optimizer`). ``loss_list`` holds the mean
     loss of every ``eval_interval`` steps of an epoch, and of the steps left at its end; ``epoch`` and ``step`` count
     over all fits.
     """
@@ -172,12 +173,10 @@ class Trainer:
         if not math.isfinite(loss):
             raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
         self.model.backward()
-        if max_grad is not None:
-            norm = clip_grads(self.model.grads, max_grad)
-            if not math.isfinite(norm):
-                raise DivergedError(f"the norm of the gradients is {norm} at {place}; a lower learning rate may help")
         with interruptions_held():
-            self.optimizer.update(self.model.params, self.model.grads)
+            norm = self.optimizer.update(self.model.params, self.model.grads, max_norm=max_grad)
+            if norm is not None and not math.isfinite(norm):
+                raise DivergedError(f"the norm of the gradients is {norm} at {place}; a lower learning rate may help")
             self.step += 1
         return loss
 

@@ -115,10 +115,16 @@ def cross_entropy(kernels, draw, N, T, D, H, V, lengths):
     return [np.float64(loss), kernels.cross_entropy_backward(0.7, y, lengths)]
 
 
+def _losses_and_gradients(kernels, scores, t, lengths):
+    results = []
+    for dloss, overwrite in ((0.7, False), (1.0, True), (-0.3, True)):
+        loss, cache = kernels.softmax_cross_entropy_forward(scores.copy(), t, lengths, overwrite)
+        results += [np.float64(loss), kernels.softmax_cross_entropy_backward(dloss, cache)]
+    return results
+
+
 def softmax_cross_entropy(kernels, draw, N, T, D, H, V, lengths):
-    loss, cache = kernels.softmax_cross_entropy_forward(3 * draw(N, T, V), draw.ids(V, N, T), lengths)
-    dscores = kernels.softmax_cross_entropy_backward(0.7, cache, False)
-    return [np.float64(loss), dscores, kernels.softmax_cross_entropy_backward(-0.3, cache, True)]
+    return _losses_and_gradients(kernels, 3 * draw(N, T, V), draw.ids(V, N, T), lengths)
 
 
 def softmax_cross_entropy_with_gaps(kernels, draw, N, T, D, H, V, lengths):
@@ -126,9 +132,7 @@ def softmax_cross_entropy_with_gaps(kernels, draw, N, T, D, H, V, lengths):
     t[1::2, ::3] = -1  # no target there, not in the whole of a sample where T is 1
     results = []
     for targets in (t, np.full_like(t, -1)):
-        loss, cache = kernels.softmax_cross_entropy_forward(3 * draw(N, T, V), targets, lengths)
-        dscores = kernels.softmax_cross_entropy_backward(0.7, cache, False)
-        results += [np.float64(loss), dscores, kernels.softmax_cross_entropy_backward(-0.3, cache, True)]
+        results += _losses_and_gradients(kernels, 3 * draw(N, T, V), targets, lengths)
     return results
 
 
@@ -172,14 +176,14 @@ def norm(kernels, draw, N, T, D, H, V, lengths):
     return [np.float64(total), *arrays]
 
 
-def _optimizer(name, memories, *numbers):
+def _optimizer(name, memories, *scale_and_numbers):
     def case(kernels, draw, N, T, D, H, V, lengths):
         shapes = [(N, T), (300, H), (1,)]
         params = [draw(*shape) for shape in shapes]
         grads = [draw(*shape) for shape in shapes]
         remembered = [[np.abs(draw(*shape)) for shape in shapes] for _ in range(memories)]
-        getattr(kernels, name)(params, grads, *remembered, *numbers)
-        return [*params, *(array for arrays in remembered for array in arrays)]
+        getattr(kernels, name)(params, grads, *remembered, *scale_and_numbers)
+        return [*params, *grads, *(array for arrays in remembered for array in arrays)]
 
     return case
 
@@ -209,12 +213,12 @@ CASES = {
     "greedy_search": (greedy_search, ["greedy_search"]),
     "dropout": (dropout, ["dropout"]),
     "norm": (norm, ["squared_norm", "scale"]),
-    "sgd": (_optimizer("sgd_update", 0, 0.1), ["sgd_update"]),
-    "momentum": (_optimizer("momentum_update", 1, 0.1, 0.9), ["momentum_update"]),
-    "nesterov": (_optimizer("nesterov_update", 1, 0.1, 0.9), ["nesterov_update"]),
-    "adagrad": (_optimizer("adagrad_update", 1, 0.1, 1e-7), ["adagrad_update"]),
-    "rmsprop": (_optimizer("rmsprop_update", 1, 0.1, 0.99, 1e-7), ["rmsprop_update"]),
-    "adam": (_optimizer("adam_update", 2, 0.1, 0.9, 0.999, 1.3, 1e-8, 0.01), ["adam_update"]),
+    "sgd": (_optimizer("sgd_update", 0, 0.7, 0.1), ["sgd_update"]),
+    "momentum": (_optimizer("momentum_update", 1, 0.7, 0.1, 0.9), ["momentum_update"]),
+    "nesterov": (_optimizer("nesterov_update", 1, 0.7, 0.1, 0.9), ["nesterov_update"]),
+    "adagrad": (_optimizer("adagrad_update", 1, 0.7, 0.1, 1e-7), ["adagrad_update"]),
+    "rmsprop": (_optimizer("rmsprop_update", 1, 0.7, 0.1, 0.99, 1e-7), ["rmsprop_update"]),
+    "adam": (_optimizer("adam_update", 2, 0.7, 0.1, 0.9, 0.999, 1.3, 1e-8, 0.01), ["adam_update"]),
 }
 
 # N, T, D, H, V: odd and unequal; one of each; H a multiple of a vector and not; rows and columns beyond one tile and panel.

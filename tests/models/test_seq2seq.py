@@ -142,7 +142,7 @@ def test_ten_training_steps_agree(x, t, dtype, tolerance):
             losses[name] = []
             for _ in range(10):
                 losses[name].append(step(model, x, t, PADDED)[0])
-                kernels().sgd_update(model.params, model.grads, 0.5)
+                kernels().sgd_update(model.params, model.grads, 1.0, 0.5)
     np.testing.assert_allclose(losses["compiled"], losses["reference"], rtol=tolerance)
     assert losses["reference"][-1] < 0.9 * losses["reference"][0]
 
@@ -169,7 +169,7 @@ def test_learns_to_reverse(backend, rng):
     for _ in range(60):
         model.forward(x, t)
         model.backward()
-        kernels().adagrad_update(model.params, model.grads, squares, 0.1, 1e-8)
+        kernels().adagrad_update(model.params, model.grads, squares, 1.0, 0.1, 1e-8)
     np.testing.assert_array_equal(model.generate(x, 0, 4), t[:, 1:])
 
 

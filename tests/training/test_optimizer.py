@@ -194,6 +194,52 @@ def test_lists_that_do_not_belong_together_are_refused(rng):
 
 
 @cases
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("max_norm", [0.5, 1000.0])
+def test_an_update_with_a_norm_is_clipping_and_an_update(make, formula, dtype, max_norm, rng, backend):
+    params = draw(rng, dtype)
+    clipped_params = [p.copy() for p in params]
+    optimizer, after_clipping = make(), make()
+    for _ in range(STEPS):
+        grads = draw(rng, dtype)
+        clipped = [g.copy() for g in grads]
+        before = [g.copy() for g in grads]
+        norm = optimizer.update(params, grads, max_norm=max_norm)
+        assert norm == clip_grads(clipped, max_norm)
+        assert after_clipping.update(clipped_params, clipped) is None
+        assert all((g == b).all() for g, b in zip(grads, before, strict=True))
+    assert all((p == q).all() for p, q in zip(params, clipped_params, strict=True))
+
+
+@cases
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_step_is_made_by_gradients_whose_norm_is_no_number(make, formula, bad, rng, backend):
+    params, grads = draw(rng), draw(rng)
+    grads[1].flat[2] = bad
+    before = [p.copy() for p in params]
+    optimizer = make()
+    assert optimizer.update(params, grads, max_norm=1.0) == pytest.approx(bad, nan_ok=True)
+    assert all((p == b).all() for p, b in zip(params, before, strict=True))
+    good, twin = draw(rng), make()
+    optimizer.update(params, good, max_norm=1.0)  # what the optimizer remembers is as if that had not been
+    twin.update(before, good, max_norm=1.0)
+    assert all((p == b).all() for p, b in zip(params, before, strict=True))
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, math.nan, math.inf, "1"])
+def test_an_update_refuses_what_is_no_norm(max_norm, rng):
+    params = draw(rng)
+    before = [p.copy() for p in params]
+    with pytest.raises(ValueError, match="max_norm is .*; expected a number more than 0"):
+        SGD().update(params, draw(rng), max_norm=max_norm)
+    assert all((p == b).all() for p, b in zip(params, before, strict=True))
+
+
+def test_an_update_of_nothing_has_a_norm_of_zero(backend):
+    assert SGD().update([], [], max_norm=1.0) == 0
+
+
+@cases
 def test_the_list_of_parameters_must_stay_the_same(make, formula, rng):
     optimizer = make()
     optimizer.update(draw(rng), draw(rng))

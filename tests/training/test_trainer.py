@@ -286,9 +286,9 @@ class Recorder(SGD):
         super().__init__(lr)
         self.rates = []
 
-    def update(self, params, grads):
+    def update(self, params, grads, *, max_norm=None):
         self.rates.append(self.lr)
-        super().update(params, grads)
+        return super().update(params, grads, max_norm=max_norm)
 
 
 def test_a_schedule_multiplies_the_learning_rate_and_leaves_it_as_it_was():

@@ -10,6 +10,7 @@ from .engine.compiling import kernel, reduction
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.vector import copy
+from .norm import scale
 from .softmax import exponentials, highest
 
 PROBABILITY_FLOOR = 1e-30
@@ -34,13 +35,12 @@ def _log_sums(share, shares, scores, t, rows, log_sums, losses):
 
 
 @shared
-def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dscores, overwrite):
-    """dscores = factor (softmax(scores) - (v is the target)) for these rows. With ``overwrite`` the two are one array."""
+def _softmax_minus_target(share, shares, scores, t, rows, log_sums, factors, dscores):
+    """dscores = factor (softmax(scores) - (v is the target)) for these rows."""
     V = scores.shape[1]
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
         out = dscores[rows[i]]
-        if not overwrite:
-            copy(scores[rows[i]], 0, out, 0, V)
+        copy(scores[rows[i]], 0, out, 0, V)
         log_sum, factor = log_sums[i], factors[i]
         for v in range(V):
             out[v] = exp(out[v] - log_sum) * factor
@@ -59,41 +59,68 @@ def loss_and_gradient(scores, target, factor):
     return np.float64(shift + scores.dtype.type(math.log(total))) - np.float64(of_target)
 
 
+@shared
+def _losses_and_gradients(share, shares, scores, t, rows, factors, losses):
+    """:func:`loss_and_gradient` of each row that has a target, while it is in a cache."""
+    for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
+        losses[i] = loss_and_gradient(scores[rows[i]], t[rows[i]], factors[i])
+
+
 def _flat(scores, t):
     N, T, V = scores.shape
     return scores.reshape(N * T, V), t.reshape(N * T)
 
 
-def softmax_cross_entropy_forward(scores, t, lengths):
+def _zero_elsewhere(dscores, rows):
+    """Zeros in all rows but these."""
+    if rows.size < len(dscores):
+        without_target = np.ones(len(dscores), bool)
+        without_target[rows] = False
+        dscores[without_target] = 0
+
+
+def _mean_factors(dloss, rows, dtype):
+    return np.full(rows.size, dloss / max(rows.size, 1), dtype)
+
+
+def softmax_cross_entropy_forward(scores, t, lengths, overwrite):
     flat_scores, flat_t = _flat(scores, t)
     rows = real_rows(lengths, *t.shape)
     rows = rows[flat_t[rows] >= 0]
-    log_sums, losses = empty(rows.size, scores.dtype), empty(rows.size, np.float64)
-    _log_sums(flat_scores, flat_t, rows, log_sums, losses, work=20 * scores.size)
+    losses = empty(rows.size, np.float64)
+    if overwrite:  # dscores for a dloss of 1
+        _zero_elsewhere(flat_scores, rows)
+        factors = _mean_factors(1, rows, scores.dtype)
+        _losses_and_gradients(flat_scores, flat_t, rows, factors, losses, work=20 * scores.size)
+        log_sums = None
+    else:
+        log_sums = empty(rows.size, scores.dtype)
+        _log_sums(flat_scores, flat_t, rows, log_sums, losses, work=20 * scores.size)
     return float(losses.sum() / max(rows.size, 1)), (scores, t, rows, log_sums)
 
 
-def _scores_gradient(cache, factors, overwrite):
+def _scores_gradient(cache, factors):
     scores, t, rows, log_sums = cache
     flat_scores, flat_t = _flat(scores, t)
-    dscores = scores if overwrite else empty(scores.shape, scores.dtype)
+    dscores = empty(scores.shape, scores.dtype)
     flat_dscores = dscores.reshape(flat_scores.shape)
-    if rows.size < flat_t.size:
-        without_target = np.ones(flat_t.size, bool)
-        without_target[rows] = False
-        flat_dscores[without_target] = 0
-    _softmax_minus_target(flat_scores, flat_t, rows, log_sums, factors, flat_dscores, overwrite, work=20 * scores.size)
+    _zero_elsewhere(flat_dscores, rows)
+    _softmax_minus_target(flat_scores, flat_t, rows, log_sums, factors, flat_dscores, work=20 * scores.size)
     return dscores
 
 
-def softmax_cross_entropy_backward(dloss, cache, overwrite):
-    scores, _, rows, _ = cache
-    return _scores_gradient(cache, np.full(rows.size, dloss / max(rows.size, 1), scores.dtype), overwrite)
+def softmax_cross_entropy_backward(dloss, cache):
+    scores, _, rows, log_sums = cache
+    if log_sums is None:
+        if dloss != 1:
+            scale([scores], dloss)
+        return scores
+    return _scores_gradient(cache, _mean_factors(dloss, rows, scores.dtype))
 
 
 def target_probability_forward(scores, t, lengths):
     N, T, _ = scores.shape
-    _, cache = softmax_cross_entropy_forward(scores, t, lengths)
+    _, cache = softmax_cross_entropy_forward(scores, t, lengths, False)
     flat_scores, flat_t = _flat(scores, t)
     _, _, rows, log_sums = cache
     y = zeros_at_padding(empty((N, T), scores.dtype), lengths)
@@ -105,7 +132,7 @@ def target_probability_forward(scores, t, lengths):
 def target_probability_backward(dy, cache):
     cache, y = cache
     rows = cache[2]
-    return _scores_gradient(cache, -(dy * y).reshape(y.size)[rows], False)
+    return _scores_gradient(cache, -(dy * y).reshape(y.size)[rows])
 
 
 def cross_entropy_forward(y, lengths):

@@ -61,10 +61,11 @@ def cross_entropy_backward(dloss, y, lengths):
     return np.where(real, y.dtype.type(-dloss / real.sum()) / floored, 0).astype(y.dtype, copy=False)
 
 
-def softmax_cross_entropy_forward(scores, t, lengths):
+def softmax_cross_entropy_forward(scores, t, lengths, overwrite):
     """scores (N, T, V), t (N, T) -> the mean of -log(softmax(scores)[target]) over the targets, and a cache.
 
     A position with a negative id in t has no target, and is left out as padding is. Without any target the loss is 0.
+    With ``overwrite``, the memory of the scores is the cache's from here on; there is then one backward at most.
     """
     has_target = real_positions(lengths, *t.shape) & (t >= 0)
     log_p = _log_softmax(zeros_elsewhere(scores, has_target))
@@ -72,11 +73,8 @@ def softmax_cross_entropy_forward(scores, t, lengths):
     return loss, (log_p, t, has_target)
 
 
-def softmax_cross_entropy_backward(dloss, cache, overwrite):
-    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of targets.
-
-    With ``overwrite``, dscores may take the memory of the forward's scores; there is then no second backward.
-    """
+def softmax_cross_entropy_backward(dloss, cache):
+    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of targets."""
     log_p, t, has_target = cache
     factor = log_p.dtype.type(dloss / max(has_target.sum(), 1))
     return zeros_elsewhere(_minus_target(np.exp(log_p), t) * factor, has_target)

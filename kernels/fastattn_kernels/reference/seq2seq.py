@@ -32,7 +32,7 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
     hs_dec, h_dec, c_dec, decoder = embedding_lstm_forward(W_dec, t[:, :-1], h_enc, None, Wx_dec, Wh_dec, b_dec, lengths)
     joined, a = attention_forward(hs_enc, hs_dec, source_lengths, lengths, True)
     scores = affine_forward(joined, W, b, lengths)
-    loss, of_loss = softmax_cross_entropy_forward(scores, t[:, 1:], lengths)
+    loss, of_loss = softmax_cross_entropy_forward(scores, t[:, 1:], lengths, True)
     cache = encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths
     return loss, a, np.stack((h_enc, c_enc, h_dec, c_dec)), cache
 
@@ -45,7 +45,7 @@ def seq2seq_backward(dloss, weights, cache, grads):
     _, Wx_enc, Wh_enc, _, _, Wx_dec, Wh_dec, _, W, _ = weights
     dW_enc, dWx_enc, dWh_enc, db_enc, dW_dec, dWx_dec, dWh_dec, db_dec, dW, db = grads
     encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths = cache
-    dscores = softmax_cross_entropy_backward(dloss, of_loss, True)
+    dscores = softmax_cross_entropy_backward(dloss, of_loss)
     djoined = affine_backward(dscores, joined, W, dW, db, lengths)
     dhs_enc, dhs_dec = attention_backward(djoined, hs_enc, hs_dec, a, source_lengths, lengths)
     dh0, dc0 = embedding_lstm_backward(dhs_dec, None, None, Wx_dec, Wh_dec, decoder, dW_dec, dWx_dec, dWh_dec, db_dec)
