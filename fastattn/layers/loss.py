@@ -54,7 +54,8 @@ class SoftmaxCrossEntropy(Layer):
     """Softmax and cross entropy in one, from the scores, exact however small a probability is.
 
     overwrite_scores: the caller gives the scores away: forward may put their gradient in their place, which backward then
-    returns, once for each forward. That saves memory and two passes over it. ignore_label: the number that stands in t where there is no target; such positions count as little as padding.
+    returns, once for each forward. That saves memory, and passes over it. ignore_label: the number that stands in t where
+    there is no target; such positions count as little as padding.
     """
 
     def __init__(self, overwrite_scores: bool = False, ignore_label: int | None = None) -> None:

@@ -230,7 +230,7 @@ def test_no_step_is_made_by_gradients_whose_norm_is_no_number(make, formula, bad
 def test_an_update_refuses_what_is_no_norm(max_norm, rng):
     params = draw(rng)
     before = [p.copy() for p in params]
-    with pytest.raises(ValueError, match="max_norm is .*; expected a number more than 0"):
+    with pytest.raises(ValueError, match=r"max_norm is .*; expected a number more than 0"):
         SGD().update(params, draw(rng), max_norm=max_norm)
     assert all((p == b).all() for p, b in zip(params, before, strict=True))
 
