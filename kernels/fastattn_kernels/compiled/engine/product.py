@@ -128,6 +128,26 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel,
                 target[k * width + j] = 0
 
 
+@separate("v n i n n n n n n v n")
+def pack_panels(b, b_start, b_rows, k_first, k_last, b_step, columns, p_first, p_last, panels, panel_step):
+    """:func:`pack_panel` for the panels p_first..p_last of ``columns`` columns, to places that are panel_step apart.
+
+    The memory of b is read in pieces as long as they can be: a row in all panels, or of b transposed, a column of one.
+    """
+    width = panel_width(panels)
+    p = p_first
+    if b_step == 1:
+        p = max(p_first, min(p_last, columns // width))
+        for k in range(k_first, k_last):
+            start, at = b_start + b_rows[k], (k - k_first) * width
+            for i in range(p - p_first):
+                copy(b, start + (p_first + i) * width, panels, at + i * panel_step, width)
+    while p < p_last:
+        count, at = min(width, columns - p * width), (p - p_first) * panel_step
+        pack_panel(b, b_start + p * width * b_step, b_rows, k_first, k_last, b_step, count, width, panels, at)
+        p += 1
+
+
 @separate("n n n n v n n v")
 def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
     """A share of packing a matrix, 64 rows of a panel at a time; number j of its row k is b[k row_step + j column_step]."""
@@ -289,13 +309,9 @@ def matmul(
         p_last = min(p_first + panel_block, last_panel)
         for k_first in range(0, max(depth, 1), depth_block):
             k_count = min(depth_block, depth - k_first)
-            for k_part in range(0, k_count, 16):  # a few rows of all panels at a time: long pieces of b
-                k_end = min(k_part + 16, k_count)
-                for p in range(p_first, p_last):
-                    column, at = p * width, ((p - p_first) * depth_block + k_part) * width
-                    count = min(width, columns - column)
-                    first, last = k_first + k_part, k_first + k_end
-                    pack_panel(b, b_start + column * b_step, b_rows, first, last, b_step, count, width, panels, at)
+            pack_panels(
+                b, b_start, b_rows, k_first, k_first + k_count, b_step, columns, p_first, p_last, panels, depth_block * width
+            )  # fmt: skip
             for i in range(tiles):
                 row = i * rows // tiles
                 row_count = (i + 1) * rows // tiles - row
