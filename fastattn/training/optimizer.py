@@ -214,6 +214,7 @@ def clip_grads(grads: Arrays, max_norm: float, *, eps: float = 0.0) -> float:
     infinite is returned, and the gradients are left as they are: the caller sees what happened. ValueError when
     ``max_norm`` is not a positive number, TypeError when ``grads`` are not arrays of float32 or float64.
     """
+    eps = checked_number("eps", eps, 0)
     _check_arrays("grads", grads)
     norm, scale = _norm_and_scale(grads, max_norm, eps)
     if scale != 1:
@@ -224,6 +225,5 @@ def clip_grads(grads: Arrays, max_norm: float, *, eps: float = 0.0) -> float:
 def _norm_and_scale(grads: Arrays, max_norm: float, eps: float = 0.0) -> tuple[float, float]:
     """The global norm, and what :func:`clip_grads` multiplies the gradients by."""
     max_norm = checked_number("max_norm", max_norm, 0, low_is_allowed=False)
-    eps = checked_number("eps", eps, 0)
     norm = math.sqrt(backend.kernels().squared_norm(grads)) if grads else 0.0
     return norm, max_norm / (norm + eps) if max_norm < norm + eps < math.inf else 1.0

@@ -90,24 +90,20 @@ def scaled(rows, step):
     return result
 
 
-@separate("v n i n n n n n v n")
-def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel, panel_start):
-    """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them up to ``end`` in all.
+@separate("v n i n n n n v n")
+def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, panel, panel_start):
+    """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them.
 
     Number j of row k stands at b_start + b_rows[k] + j b_step. The panel's first row begins at panel_start.
     """
     width = panel_width(panel)
-    if b_step == 1 and columns == width:
-        for k in range(k_first, k_last):
-            copy(b, b_start + b_rows[k], panel, panel_start + (k - k_first) * width, width)
-        return
     if b_step == 1:
         for k in range(k_last - k_first):
             start, at = b_start + b_rows[k_first + k], panel_start + k * width
             source, target = b[start : start + columns], panel[at : at + width]
             for j in range(columns):
                 target[j] = source[j]
-            for j in range(columns, end):
+            for j in range(columns, width):
                 panel[at + j] = 0
         return
     block = width // GROUPS
@@ -119,18 +115,18 @@ def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, end, panel,
             whole = columns // block * block
             for j in range(0, whole, block):
                 copy_transposed(b, first + j * b_step, b_step, panel, at + j, width)
-        target = panel[at : at + (count - 1) * width + end]
+        target = panel[at : at + count * width]
         for j in range(whole, columns):
             for k in range(count):
                 target[k * width + j] = b[b_start + b_rows[k_block + k] + j * b_step]
         for k in range(count):
-            for j in range(columns, end):
+            for j in range(columns, width):
                 target[k * width + j] = 0
 
 
-@separate("v n i n n n n n n v n")
-def pack_panels(b, b_start, b_rows, k_first, k_last, b_step, columns, p_first, p_last, panels, panel_step):
-    """:func:`pack_panel` for the panels p_first..p_last of ``columns`` columns, to places that are panel_step apart.
+@separate("v n i n n n n n n v n n")
+def pack_panels(b, b_start, b_rows, k_first, k_last, b_step, columns, p_first, p_last, panels, start, panel_step):
+    """:func:`pack_panel` for the panels p_first..p_last of ``columns`` columns: to start, start + panel_step, and so on.
 
     The memory of b is read in pieces as long as they can be: a row in all panels, or of b transposed, a column of one.
     """
@@ -139,12 +135,12 @@ def pack_panels(b, b_start, b_rows, k_first, k_last, b_step, columns, p_first, p
     if b_step == 1:
         p = max(p_first, min(p_last, columns // width))
         for k in range(k_first, k_last):
-            start, at = b_start + b_rows[k], (k - k_first) * width
+            row, at = b_start + b_rows[k], start + (k - k_first) * width
             for i in range(p - p_first):
-                copy(b, start + (p_first + i) * width, panels, at + i * panel_step, width)
+                copy(b, row + (p_first + i) * width, panels, at + i * panel_step, width)
     while p < p_last:
-        count, at = min(width, columns - p * width), (p - p_first) * panel_step
-        pack_panel(b, b_start + p * width * b_step, b_rows, k_first, k_last, b_step, count, width, panels, at)
+        count, at = min(width, columns - p * width), start + (p - p_first) * panel_step
+        pack_panel(b, b_start + p * width * b_step, b_rows, k_first, k_last, b_step, count, panels, at)
         p += 1
 
 
@@ -156,8 +152,8 @@ def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
     panel_count, blocks = ceil_div(columns, width), ceil_div(rows, 64)
     for task in range(share * panel_count * blocks // shares, (share + 1) * panel_count * blocks // shares):
         p, k = task // blocks, task % blocks * 64
-        count, at = min(width, columns - p * width), (p * rows + k) * width
-        pack_panel(b, p * width * column_step, b_rows, k, min(k + 64, rows), column_step, count, width, panels, at)
+        at = (p * rows + k) * width
+        pack_panels(b, 0, b_rows, k, min(k + 64, rows), column_step, columns, p, p + 1, panels, at, 0)
 
 
 # So much of a packed matrix stays in the second-level cache while all rows pass.
@@ -310,7 +306,7 @@ def matmul(
         for k_first in range(0, max(depth, 1), depth_block):
             k_count = min(depth_block, depth - k_first)
             pack_panels(
-                b, b_start, b_rows, k_first, k_first + k_count, b_step, columns, p_first, p_last, panels, depth_block * width
+                b, b_start, b_rows, k_first, k_first + k_count, b_step, columns, p_first, p_last, panels, 0, depth_block * width
             )  # fmt: skip
             for i in range(tiles):
                 row = i * rows // tiles
