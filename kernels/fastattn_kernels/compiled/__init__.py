@@ -1,5 +1,6 @@
 """The kernels in Numba, parallel over the batch or over tiles of the result; what each computes stands in ``reference``."""
 
+from .activation import add, tanh_backward, tanh_forward
 from .affine import affine_backward, affine_forward
 from .attention import (
     attention_backward,
@@ -31,6 +32,7 @@ from .softmax import softmax_backward, softmax_forward
 __all__ = [
     "adagrad_update",
     "adam_update",
+    "add",
     "affine_backward",
     "affine_forward",
     "attention_backward",
@@ -60,6 +62,8 @@ __all__ = [
     "softmax_cross_entropy_forward",
     "softmax_forward",
     "squared_norm",
+    "tanh_backward",
+    "tanh_forward",
     "target_probability_backward",
     "target_probability_forward",
     "weighted_sum_backward",

@@ -1,19 +1,22 @@
 """Affine map of every position: x W + b."""
 
-from .engine.buffers import empty
+from .engine.buffers import empty, flat, nothing
 from .engine.cpu import GROUP_BYTES, TILE
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.product import (
     ceil_div,
-    evenly_spaced,
+    even_matrix,
     matmul,
     odd_step,
     row_addresses,
+    same_row,
     scaled,
     scratch,
     weight_gradients,
+    zeros_for,
 )
+from .engine.values import EvenRows, Matrix, Rows, Scratch
 from .engine.vector import copy, copy_transposed
 
 _LARGE = 8 << 20  # bytes of dW that no cache near a core keeps
@@ -22,11 +25,15 @@ _LARGE = 8 << 20  # bytes of dW that no cache near a core keeps
 @shared
 def _forward(share, shares, x, rows, W, b, out, panels, tiles):
     K, V = W.shape
-    out_rows = row_addresses(out, rows, V)
-    matmul(
-        share, shares, rows.size, V, K, x, 0, scaled(rows, K), 1, W.reshape(W.size), 0, evenly_spaced(K, V), 1,
-        out_rows, 0, b, panels[share], tiles[share],
-    )  # fmt: skip
+    of_x, to_out = Matrix(x, 0, scaled(rows, K), 0, 1), Rows(row_addresses(out, rows, V), 0, 0)
+    addends = same_row(b, rows.size) if b.size > 0 else zeros_for(to_out)
+    own = Scratch(panels[share], tiles[share])
+    matmul(share, shares, rows.size, V, K, of_x, even_matrix(W.reshape(W.size), 0, K, V, 1), to_out, addends, own)
+
+
+def _or_none(b, dtype):
+    """A bias or its gradient; an empty array where there is none."""
+    return nothing(dtype) if b is None else b
 
 
 def affine_forward(x, W, b, lengths):
@@ -35,7 +42,10 @@ def affine_forward(x, W, b, lengths):
     rows = real_rows(lengths, N, T)
     out = zeros_at_padding(empty((N, T, V), x.dtype), lengths)
     panels, tiles = scratch(x.dtype)
-    _forward(x.reshape(x.size), rows, W, b, out.reshape(out.size), panels, tiles, shares=len(tiles), work=2 * rows.size * K * V)
+    _forward(
+        flat(x), rows, W, _or_none(b, x.dtype), flat(out), panels, tiles,
+        shares=len(tiles), work=2 * rows.size * K * V,
+    )  # fmt: skip
     return out
 
 
@@ -70,16 +80,12 @@ def _transpose(share, shares, x, rows, block, transposed, step):
 @shared
 def _backward(share, shares, dout, rows, W, x, x_row_step, x_step, dx, dW, db, panels, tiles):
     K, V = W.shape
-    panel, tile = panels[share], tiles[share]
-    dout_rows = scaled(rows, V)
-    # dx = dout W^T
-    matmul(
-        share, shares, rows.size, K, V, dout, 0, dout_rows, 1, W.reshape(W.size), 0, evenly_spaced(V, 1), V,
-        row_addresses(dx, rows, K), 0, tile[:0], panel, tile,
-    )  # fmt: skip
-    weight_gradients(
-        share, shares, K, V, rows.size, x, x_row_step, x_step, dout, 0, dout_rows, dW.reshape(dW.size), db, panel, tile
-    )
+    own = Scratch(panels[share], tiles[share])
+    of_dout, to_dx = Matrix(dout, 0, scaled(rows, V), 0, 1), Rows(row_addresses(dx, rows, K), 0, 0)
+    transposed = even_matrix(W.reshape(W.size), 0, V, 1, V)
+    matmul(share, shares, rows.size, K, V, of_dout, transposed, to_dx, zeros_for(to_dx), own)
+    inputs = EvenRows(x, 0, x_row_step)
+    weight_gradients(share, shares, K, V, rows.size, inputs, x_step, of_dout, dW.reshape(dW.size), db, own)
 
 
 def affine_backward(dout, x, W, dW, db, lengths):
@@ -99,7 +105,7 @@ def affine_backward(dout, x, W, dW, db, lengths):
     panels, tiles = scratch(dtype)
     dx = zeros_at_padding(empty((N, T, K), dtype), lengths)
     _backward(
-        dout.reshape(dout.size), rows, W, copied, *((step, 1) if is_large else (1, step)), dx.reshape(dx.size), dW, db,
-        panels, tiles, shares=len(tiles), work=4 * rows.size * K * V,
+        dout.reshape(dout.size), rows, W, copied, *((step, 1) if is_large else (1, step)), dx.reshape(dx.size), dW,
+        _or_none(db, dtype), panels, tiles, shares=len(tiles), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx

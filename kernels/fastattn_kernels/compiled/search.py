@@ -13,18 +13,18 @@ from .engine.jit import shared
 from .engine.padding import all_lengths, block_of_samples, samples_of
 from .engine.product import (
     dots,
-    even_row_addresses,
-    evenly_spaced,
+    even_matrix,
     multiply_rows,
     odd_step,
-    pack_matrix,
     panel_numbers,
     row_addresses,
+    same_row,
     scaled,
     scratch,
 )
+from .engine.values import EvenRows, Matrix, Packed, Place, Rows, Scratch
 from .engine.vector import clear, copy
-from .lstm import project
+from .lstm import Sizes, Weights, pack_rows, project
 from .softmax import softmax_row
 
 
@@ -35,14 +35,15 @@ def _prepare(
 ):  # fmt: skip
     """Pack the weights; pad the biases with zeros to a whole lane group; project the vectors of all tokens, if it is to be."""
     (V, D), H = W.shape, Wh.shape[0]
-    flat_Wx = Wx.reshape(Wx.size)
+    weights = Weights(Wx.reshape(Wx.size), Wh.reshape(Wh.size), b)
     if projected.size > 0:
-        rows, vectors = evenly_spaced(V, 1), W.reshape(W.size)
-        project(share, shares, D, H, rows, vectors, flat_Wx, b, projected, gate_step, panels[share], tiles[share])
+        vectors = even_matrix(W.reshape(W.size), 0, V, D, 1)
+        sizes = Sizes(D, H, 0, 0, gate_step)
+        project(share, shares, sizes, vectors, weights, projected, Scratch(panels[share], tiles[share]))
     else:
-        pack_matrix(share, shares, D, 4 * H, flat_Wx, 4 * H, 1, x_weights)
-    pack_matrix(share, shares, H, 4 * H, Wh.reshape(Wh.size), 4 * H, 1, h_weights)
-    pack_matrix(share, shares, 2 * H, V, W_out.reshape(W_out.size), V, 1, output_weights)
+        pack_rows(share, shares, weights.Wx, Packed(x_weights, 0, D, 4 * H))
+    pack_rows(share, shares, weights.Wh, Packed(h_weights, 0, H, 4 * H))
+    pack_rows(share, shares, W_out.reshape(W_out.size), Packed(output_weights, 0, 2 * H, V))
     if share == 0:
         for bias, padded in ((b, biases), (b_out, output_biases)):
             copy(bias, 0, padded, 0, bias.size)
@@ -85,30 +86,31 @@ def _search(
     enc, weights, vectors = hs_enc.reshape(hs_enc.size), attention.reshape(attention.size), W.reshape(W.size)
     output_rows = scaled(samples, output_step)  # context and state
     gate_rows, score_rows = row_addresses(gates, samples, gate_step), row_addresses(scores, samples, score_step)
-    bias_rows, output_bias_rows = even_row_addresses(biases, mine, 0), even_row_addresses(output_biases, mine, 0)
+    to_gates, to_scores = Rows(gate_rows, 0, 0), Rows(score_rows, 0, 0)
+    of_biases, of_output_biases = same_row(biases, mine), same_row(output_biases, mine)
+    of_x, of_h, of_outputs = Packed(x_weights, 0, D, 4 * H), Packed(h_weights, 0, H, 4 * H), Packed(output_weights, 0, 2 * H, V)
     for n in samples:
         outputs[n * output_step + H : n * output_step + 2 * H] = h0[n]
     running = mine
     for step in range(sample_size):
-        addends = gate_rows
+        addends = to_gates
         if projected.size > 0:
-            addends = row_addresses(projected, tokens[:running], gate_step)
+            addends = Rows(row_addresses(projected, tokens[:running], gate_step), 0, 0)
         else:
-            multiply_rows(
-                running, vectors, 0, scaled(tokens[:running], D), D, x_weights, 4 * H, 0, gate_rows, bias_rows, 0, -1
-            )  # fmt: skip
-        multiply_rows(running, outputs, H, output_rows, H, h_weights, 4 * H, 0, gate_rows, addends, 0, -1)
+            x = Matrix(vectors, 0, scaled(tokens[:running], D), 0, 1)
+            multiply_rows(running, x, of_x, to_gates, of_biases, -1)
+        multiply_rows(running, Matrix(outputs, H, output_rows, 0, 1), of_h, to_gates, addends, -1)
         for i in range(running):
             n = samples[i]
             out = outputs[n * output_step : n * output_step + 2 * H]
-            gates_forward(H, gates, n * gate_step, cs, n * H, n * H, outputs, n * output_step + H)
+            state = Place(cs, n * H)
+            gates_forward(H, Place(gates, n * gate_step), state, state, Place(outputs, n * output_step + H))
             at = (n * sample_size + step) * T1
-            dots(1, lengths[n], H, out, H, H, enc, n * T1 * H, H, weights, at, T1, tiles[share])
-            softmax_row(weights, at, lengths[n])
+            of_sample = EvenRows(enc, n * T1 * H, H)
+            dots(1, lengths[n], H, EvenRows(out, H, H), of_sample, EvenRows(weights, at, T1), tiles[share])
+            softmax_row(Place(weights, at), lengths[n])
             _context(hs_enc[n], lengths[n], weights[at : at + lengths[n]], out[:H])
-        multiply_rows(
-            running, outputs, 0, output_rows, 2 * H, output_weights, V, 0, score_rows, output_bias_rows, 0, -1
-        )  # fmt: skip
+        multiply_rows(running, Matrix(outputs, 0, output_rows, 0, 1), of_outputs, to_scores, of_output_biases, -1)
         left = 0
         for i in range(running):
             n = samples[i]

@@ -5,6 +5,7 @@ from .engine.buffers import empty
 from .engine.compiling import reduction
 from .engine.jit import separate, shared
 from .engine.padding import all_lengths
+from .engine.values import Place
 
 
 @reduction
@@ -39,21 +40,21 @@ def exponentials(x, shift):
 # The rows are worked on in place: loops that read one row and write another that may be the same would not vectorise.
 
 
-@separate("v n n")
-def softmax_row(array, start, count):
-    """array[start : start + count], a row in a flat array, becomes its softmax. The row may be empty."""
+@separate
+def softmax_row(row: Place, count: int):
+    """A row of so many numbers becomes its softmax. It may be empty."""
     if count == 0:
         return
-    x = array[start : start + count]
+    x = row.numbers[row.at : row.at + count]
     total = exponentials(x, highest(x))
     for i in range(x.size):
         x[i] = x[i] / total
 
 
-@separate("v n v n n")
-def softmax_backward_row(gradient, d_start, softmax, y_start, count):
+@separate
+def softmax_backward_row(gradient: Place, softmax: Place, count: int):
     """d, the gradient of a row y that is a softmax, becomes that of its argument: y (d - dot(d, y))."""
-    d, y = gradient[d_start : d_start + count], softmax[y_start : y_start + count]
+    d, y = gradient.numbers[gradient.at : gradient.at + count], softmax.numbers[softmax.at : softmax.at + count]
     inner = dot(d, y)
     for i in range(y.size):
         d[i] = y[i] * (d[i] - inner)
@@ -64,7 +65,7 @@ def _forward(share, shares, x, lengths, y):
     N = lengths.size
     for n in range(share * N // shares, (share + 1) * N // shares):
         y[n, : lengths[n]] = x[n, : lengths[n]]
-        softmax_row(y[n], 0, lengths[n])
+        softmax_row(Place(y[n], 0), lengths[n])
         y[n, lengths[n] :] = 0
 
 
@@ -74,7 +75,7 @@ def _backward(share, shares, dy, y, lengths, dx):
     for n in range(share * N // shares, (share + 1) * N // shares):
         real = lengths[n]
         dx[n, :real] = dy[n, :real]
-        softmax_backward_row(dx[n], 0, y[n], 0, real)
+        softmax_backward_row(Place(dx[n], 0), Place(y[n], 0), real)
         dx[n, real:] = 0
 
 

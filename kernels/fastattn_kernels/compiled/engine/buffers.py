@@ -8,7 +8,7 @@ or exported buffer of it is alive: a caller may keep any array that a kernel ret
 import math
 import sys
 import threading
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,17 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     with _lock:
         block = _free_block(_size_class(nbytes))
         return np.ndarray(shape, dtype, block.memory, block.start)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """A C-contiguous array as one line of numbers."""
+    return array.reshape(array.size)
+
+
+@cache
+def nothing(dtype: Any) -> np.ndarray:
+    """An empty array, for a kernel that is given none."""
+    return np.empty(0, dtype)
 
 
 def zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

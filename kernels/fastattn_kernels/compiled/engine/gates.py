@@ -15,22 +15,23 @@ from . import activation
 from .activation import sigmoid, tanh
 from .cpu import GROUP_BYTES
 from .jit import separate
+from .values import Place
 from .vector import broadcast, data, fused_multiply_add, load_vector, store_vector
 
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
-_LANES = GROUP_BYTES // 4
+LANES = GROUP_BYTES // 4
 
 
-class _Vectors:
+class Vectors:
     """Emits the arithmetic of vectors of float32."""
 
     def __init__(self, builder):
         self.builder = builder
-        self.type = ir.VectorType(ir.FloatType(), _LANES)
-        self._fma = fused_multiply_add(builder, self.type, ir.FloatType(), _LANES)
+        self.type = ir.VectorType(ir.FloatType(), LANES)
+        self._fma = fused_multiply_add(builder, self.type, ir.FloatType(), LANES)
 
     def constant(self, number):
-        return ir.Constant(self.type, [ir.Constant(ir.FloatType(), float(number))] * _LANES)
+        return ir.Constant(self.type, [ir.Constant(ir.FloatType(), float(number))] * LANES)
 
     def add(self, x, y):
         return self.builder.fadd(x, y)
@@ -69,7 +70,7 @@ class _Vectors:
         return self.multiply(x, p), self.polynomial(s, a.Q_6, a.Q_4, a.Q_2, a.Q_0)
 
 
-class _Row:
+class Row:
     """A row in a flat array, of which one lane group at a time is read and written, under a mask or whole."""
 
     def __init__(self, vectors, pointer):
@@ -85,8 +86,14 @@ class _Row:
             return load_vector(builder, self._at(j), vector, 4)
         zeros = ir.Constant(vector, None)
         function_type = ir.FunctionType(vector, [vector.as_pointer(), _i32, mask.type, vector])
-        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.load.v{_LANES}f32.p0")
+        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.load.v{LANES}f32.p0")
         return builder.call(function, [self._at(j), _i32(4), mask, zeros])
+
+    def load_number(self, j):
+        return self._vectors.builder.load(self._vectors.builder.gep(self._pointer, [j]))
+
+    def store_number(self, j, value):
+        self._vectors.builder.store(value, self._vectors.builder.gep(self._pointer, [j]))
 
     def store(self, j, value, mask):
         builder, vector = self._vectors.builder, self._vectors.type
@@ -94,41 +101,41 @@ class _Row:
             store_vector(builder, value, self._at(j), 4)
             return
         function_type = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), _i32, mask.type])
-        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.store.v{_LANES}f32.p0")
+        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.store.v{LANES}f32.p0")
         builder.call(function, [value, self._at(j), _i32(4), mask])
 
 
-def _for_each_group(builder, H, body):
+def for_each_group(builder, H, body):
     """Emit body(j, mask) for the lane groups of a row of H numbers: whole ones in a loop, then the rest under a mask."""
-    whole = builder.and_(H, _i64(-_LANES))
-    with cgutils.for_range_slice(builder, _i64(0), whole, _i64(_LANES), intp=_i64) as (j, _):
+    whole = builder.and_(H, _i64(-LANES))
+    with cgutils.for_range_slice(builder, _i64(0), whole, _i64(LANES), intp=_i64) as (j, _):
         body(j, None)
     with builder.if_then(builder.icmp_signed("<", whole, H)):
         rest = builder.trunc(builder.sub(H, whole), _i32)
-        lanes = ir.Constant(ir.VectorType(_i32, _LANES), [_i32(i) for i in range(_LANES)])
+        lanes = ir.Constant(ir.VectorType(_i32, LANES), [_i32(i) for i in range(LANES)])
         body(whole, builder.icmp_signed("<", lanes, broadcast(builder, rest, lanes.type)))
 
 
-def _rows(context, builder, signature, arguments, vectors, *pairs):
-    """Rows, from the indices of pairs of arguments: a flat array, and a place in it."""
-    return [
-        _Row(vectors, builder.gep(data(context, builder, signature.args[i], arguments[i]), [arguments[j]])) for i, j in pairs
-    ]
+def rows_at(context, builder, signature, places, indices, vectors):
+    """Rows, from the places where they begin, and which arguments these are."""
+    for place, i in zip(places, indices):
+        array, at = cgutils.unpack_tuple(builder, place)
+        yield Row(vectors, builder.gep(data(context, builder, signature.args[i].types[0], array), [at]))
 
 
 def _gate_rows(vectors, z, H):
     builder = vectors.builder
-    return [_Row(vectors, builder.gep(z._pointer, [builder.mul(H, _i64(k))])) for k in range(4)]
+    return [Row(vectors, builder.gep(z._pointer, [builder.mul(H, _i64(k))])) for k in range(4)]
 
 
 @intrinsic
-def _emit_forward(typingctx, H, gates, z, cs, c_prev, c, hs, h):
-    n = types.intp
-    signature = types.void(n, gates, n, cs, n, n, hs, n)
+def _emit_forward(typingctx, H, z, c_prev, c, h):
+    signature = types.void(types.intp, z, c_prev, c, h)
 
     def emit(context, builder, signature, arguments):
-        v, H = _Vectors(builder), arguments[0]
-        z, c_prev, c, h = _rows(context, builder, signature, arguments, v, (1, 2), (3, 4), (3, 5), (6, 7))
+        H, *places = arguments
+        v = Vectors(builder)
+        z, c_prev, c, h = rows_at(context, builder, signature, places, (1, 2, 3, 4), v)
         f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
         half = v.constant(0.5)
 
@@ -153,22 +160,21 @@ def _emit_forward(typingctx, H, gates, z, cs, c_prev, c, hs, h):
             numerator, denominator = v.tanh_fraction(c.load(j, mask))
             h.store(j, v.multiply(o_row.load(j, mask), builder.fdiv(numerator, denominator)), mask)
 
-        _for_each_group(builder, H, units)
-        _for_each_group(builder, H, outputs)
+        for_each_group(builder, H, units)
+        for_each_group(builder, H, outputs)
         return context.get_dummy_value()
 
     return signature, emit
 
 
 @intrinsic
-def _emit_backward(typingctx, H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
-    n = types.intp
-    signature = types.void(n, dhs, n, dh, n, dc, n, gates, n, cs, n, n)
+def _emit_backward(typingctx, H, dhs, dh, dc, z, c, c_prev):
+    signature = types.void(types.intp, dhs, dh, dc, z, c, c_prev)
 
     def emit(context, builder, signature, arguments):
-        v, H = _Vectors(builder), arguments[0]
-        places = (1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (9, 11)
-        dhs, dh, dc, z, c, c_prev = _rows(context, builder, signature, arguments, v, *places)
+        H, *places = arguments
+        v = Vectors(builder)
+        dhs, dh, dc, z, c, c_prev = rows_at(context, builder, signature, places, (1, 2, 3, 4, 5, 6), v)
         f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
         one = v.constant(1)
 
@@ -186,71 +192,73 @@ def _emit_backward(typingctx, H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs
             g_row.store(j, v.multiply(dg, v.subtract(one, v.multiply(g, g))), mask)
             dc.store(j, v.multiply(dc_j, f), mask)
 
-        _for_each_group(builder, H, units)
+        for_each_group(builder, H, units)
         return context.get_dummy_value()
 
     return signature, emit
 
 
-def _forward(H, gates, z, cs, c_prev, c, hs, h):
+def _forward(H, z, c_prev, c, h):
     """The body of :func:`gates_forward`."""
 
 
-def _backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+def _backward(H, dhs, dh, dc, z, c, c_prev):
     """The body of :func:`gates_backward`."""
 
 
 @overload(_forward)
-def _typed_forward(H, gates, z, cs, c_prev, c, hs, h):
-    if gates.dtype == types.float32:
-        return lambda H, gates, z, cs, c_prev, c, hs, h: _emit_forward(H, gates, z, cs, c_prev, c, hs, h)
+def _typed_forward(H, z, c_prev, c, h):
+    if z.types[0].dtype == types.float32:
+        return lambda H, z, c_prev, c, h: _emit_forward(H, z, c_prev, c, h)
 
-    def loop(H, gates, z, cs, c_prev, c, hs, h):
-        for j in range(z, z + H):
+    def loop(H, z, c_prev, c, h):
+        gates = z.numbers
+        for j in range(z.at, z.at + H):
             f, g, i, o = sigmoid(gates[j]), tanh(gates[j + H]), sigmoid(gates[j + 2 * H]), sigmoid(gates[j + 3 * H])
-            new = f * cs[c_prev + j - z] + g * i
+            unit = j - z.at
+            new = f * c_prev.numbers[c_prev.at + unit] + g * i
             gates[j], gates[j + H], gates[j + 2 * H], gates[j + 3 * H] = f, g, i, o
-            cs[c + j - z] = new
-            hs[h + j - z] = o * math.tanh(new)
+            c.numbers[c.at + unit] = new
+            h.numbers[h.at + unit] = o * math.tanh(new)
 
     return loop
 
 
 @overload(_backward)
-def _typed_backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
-    if gates.dtype == types.float32:
-        return lambda H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev: _emit_backward(
-            H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev
-        )
+def _typed_backward(H, dhs, dh, dc, z, c, c_prev):
+    if z.types[0].dtype == types.float32:
+        return lambda H, dhs, dh, dc, z, c, c_prev: _emit_backward(H, dhs, dh, dc, z, c, c_prev)
 
-    def loop(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+    def loop(H, dhs, dh, dc, z, c, c_prev):
+        gates, dc_numbers = z.numbers, dc.numbers
         for j in range(H):
-            f, g, i, o = gates[z + j], gates[z + H + j], gates[z + 2 * H + j], gates[z + 3 * H + j]
-            tanh_c = math.tanh(cs[c + j])
-            dh_j = dhs[dhs_at + j] + dh[dh_at + j]
-            dc_j = dc[dc_at + j] + dh_j * o * (1 - tanh_c * tanh_c)
-            gates[z + j] = dc_j * cs[c_prev + j] * f * (1 - f)
-            gates[z + H + j] = dc_j * i * (1 - g * g)
-            gates[z + 2 * H + j] = dc_j * g * i * (1 - i)
-            gates[z + 3 * H + j] = dh_j * tanh_c * o * (1 - o)
-            dc[dc_at + j] = dc_j * f
+            at, dc_at = z.at + j, dc.at + j
+            f, g, i, o = gates[at], gates[at + H], gates[at + 2 * H], gates[at + 3 * H]
+            tanh_c = math.tanh(c.numbers[c.at + j])
+            dh_j = dhs.numbers[dhs.at + j] + dh.numbers[dh.at + j]
+            dc_j = dc_numbers[dc_at] + dh_j * o * (1 - tanh_c * tanh_c)
+            gates[at] = dc_j * c_prev.numbers[c_prev.at + j] * f * (1 - f)
+            gates[at + H] = dc_j * i * (1 - g * g)
+            gates[at + 2 * H] = dc_j * g * i * (1 - i)
+            gates[at + 3 * H] = dh_j * tanh_c * o * (1 - o)
+            dc_numbers[dc_at] = dc_j * f
 
     return loop
 
 
-@separate("n v n v n n v n")
-def gates_forward(H, gates, z, cs, c_prev, c, hs, h):
+@separate
+def gates_forward(H: int, z: Place, c_prev: Place, c: Place, h: Place):
     """z = (f, g, i, o), 4H numbers before their activation, becomes the gates in their place; c and h are made from them.
 
-    f, i, o: sigmoid; g: tanh. c = f c_prev + g i; h = o tanh(c). All but H are a flat array and a place in it.
+    f, i, o: sigmoid; g: tanh. c = f c_prev + g i; h = o tanh(c).
     """
-    _forward(H, gates, z, cs, c_prev, c, hs, h)
+    _forward(H, z, c_prev, c, h)
 
 
-@separate("n v n v n v n v n v n n")
-def gates_backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev):
+@separate
+def gates_backward(H: int, dhs: Place, dh: Place, dc: Place, z: Place, c: Place, c_prev: Place):
     """Undoes :func:`gates_forward`: the gates at z become their dz; dc, that of this step, becomes that of the step before.
 
-    The gradient of h is the sum of two rows, dhs and dh. All but H are a flat array and a place in it.
+    The gradient of h is the sum of two rows, dhs and dh.
     """
-    _backward(H, dhs, dhs_at, dh, dh_at, dc, dc_at, gates, z, cs, c, c_prev)
+    _backward(H, dhs, dh, dc, z, c, c_prev)

@@ -1,6 +1,6 @@
 """How a kernel is run, and how functions call each other by name (see `linking`, `threads`).
 
-- ``@separate(arguments)``: a serial function that is compiled once for each dtype, and called by name;
+- ``@separate``: a serial function that is compiled once for each dtype, and called by name;
 - ``@shared``: what a launch runs. Its first arguments are (share, shares), and it does one share of the work. Called from
   Python, without these two, it does all shares, on all threads.
 
@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 
 from . import buffers, linking, threads
 from .compiling import from_python, kernel, name_of
+from .values import annotations, type_of, types_within, without_names
 
 # Work of fewer operations than this is done before a second thread has woken.
 _SERIAL_BELOW = 200_000
@@ -27,11 +28,11 @@ _lock = threading.RLock()  # one launch at a time
 _threads = 1
 _pool: threads.Pool | None = None
 
-_separates: dict[int, tuple[Any, str, str]] = {}  # by the identity of the intrinsic: dispatcher, name, letters of the arguments
+_separates: dict[int, tuple[Any, str]] = {}  # by the identity of the intrinsic: dispatcher, name
 _published: set[tuple[str, Any]] = set()  # name and dtype of those that are known to the linker
 
 
-def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str, str]]:
+def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str]]:
     """The separate functions that a function and those inlined into it call, each after those that it calls itself.
 
     They are found by the names in its code, which must be names of its module: a call of ``module.function`` is not found.
@@ -42,7 +43,7 @@ def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str, s
             continue
         seen.add(id(used))
         if id(used) in _separates:
-            dispatcher, _, _ = _separates[id(used)]
+            dispatcher, _ = _separates[id(used)]
             yield from _called_by_name(dispatcher.py_func, seen)
             yield _separates[id(used)]
         elif hasattr(used, "py_func"):
@@ -51,39 +52,34 @@ def _called_by_name(function: Any, seen: set[int]) -> Iterator[tuple[Any, str, s
 
 def _publish_separates(function: Any, argument_types: Any) -> None:
     """Make what a kernel calls known to the linker, for the dtype that it works in: that of its first array of floats."""
-    dtypes = (t.dtype for t in argument_types if isinstance(t, types.Array) and t.dtype in (types.float32, types.float64))
+    arrays = (t for given in argument_types for t in types_within(given) if isinstance(t, types.Array))
+    dtypes = (t.dtype for t in arrays if t.dtype in (types.float32, types.float64))
     dtype = next(dtypes, None)
     if dtype is None:
         return
-    kinds = {"n": types.int64, "i": types.int64[::1], "v": dtype[::1]}
-    for dispatcher, name, letters in _called_by_name(function, set()):
+    for dispatcher, name in _called_by_name(function, set()):
         if (name, dtype) not in _published:
-            linking.publish(dispatcher, name, [kinds[letter] for letter in letters.split()])
+            linking.publish(dispatcher, name, [type_of(annotation, dtype) for annotation in annotations(dispatcher.py_func)])
             _published.add((name, dtype))
 
 
-def separate(arguments: str) -> Any:
+def separate(function: Any) -> Any:
     """Compile a function that returns nothing once for each dtype that is used; kernels call it by name.
 
-    ``arguments``: a letter for each, n a whole number, i a flat array of int64, v a flat array of the dtype. Whoever calls it
-    has it among its module's own names.
+    What its arguments are stands in their annotations (see `values`). Whoever calls it has it among its module's own names.
     """
+    dispatcher, name = kernel(function), name_of(function)
 
-    def decorate(function: Any) -> Any:
-        dispatcher, name = kernel(function), name_of(function)
+    def call(typingctx: Any, *argument_types: Any) -> Any:
+        return linking.call(name, argument_types)
 
-        def call(typingctx: Any, *argument_types: Any) -> Any:
-            return linking.call(name, argument_types)
-
-        parameters = inspect.signature(function).parameters.values()
-        first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        call.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]  # by which Numba calls it
-        call.__name__, call.__doc__ = function.__name__, function.__doc__
-        by_name = intrinsic(call)
-        _separates[id(by_name)] = dispatcher, name, arguments
-        return by_name
-
-    return decorate
+    parameters = inspect.signature(function).parameters.values()
+    first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]  # by which Numba calls it
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    by_name = intrinsic(call)
+    _separates[id(by_name)] = dispatcher, name
+    return by_name
 
 
 class shared:
@@ -91,10 +87,14 @@ class shared:
 
     ``shares``: how many rows the per-share scratch memory among the arguments has; without such memory, not given.
     ``work``, about how many floating-point operations the call is, keeps small work on one thread.
+
+    An annotation says which of its arguments are values with a name (see `values`).
     """
 
     def __init__(self, function: Any) -> None:
         self._body, name = kernel(function), name_of(function)
+        linking.know(name, function)
+        self._named = [i for i, annotation in enumerate(annotations(function)[2:]) if annotation is not None]
 
         def frame(state: Any, shares: Any, arguments: Any) -> None:
             linking.launch(name, state, shares, arguments)
@@ -107,8 +107,9 @@ class shared:
 
         def compile_body_and_frame(types_of_frame: Any) -> Any:
             *_, arguments = types_of_frame
-            _publish_separates(function, arguments.types)
-            linking.publish(self._body, name, (types.int64, types.int64, *arguments.types))
+            types_of_body = linking.types_of_body(name, arguments.types)
+            _publish_separates(function, types_of_body)
+            linking.publish(self._body, name, (types.int64, types.int64, *types_of_body))
             return compile_frame(types_of_frame)
 
         # Numba calls this for every new combination of types, and takes the frame from its cache or compiles it:
@@ -116,6 +117,11 @@ class shared:
         self._frame.compile = compile_body_and_frame
 
     def __call__(self, *arguments: Any, shares: int | None = None, work: float = float("inf")) -> None:
+        if self._named:
+            flat = list(arguments)
+            for i in self._named:
+                flat[i] = without_names(flat[i])
+            arguments = tuple(flat)
         # Another thread may set the number of threads at any moment: never more shares than there is memory for.
         shares = 1 if work < _SERIAL_BELOW else shares or _threads
         with _lock:

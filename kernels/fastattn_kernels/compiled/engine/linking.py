@@ -7,11 +7,15 @@ never be joined to a function that it was not compiled against; and whoever runs
 makes the name known.
 """
 
+from typing import Any
+
 import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .values import annotations, with_names
 
 _i64 = ir.IntType(64)
 _pointer = ir.IntType(8).as_pointer()
@@ -42,33 +46,60 @@ def _emit_call(context, builder, name, argument_types, arguments):
 
 def _plain(t):
     """The type under which a function is published: int64 for a whole number or truth value, a writeable array for any."""
+    if isinstance(t, types.BaseTuple):
+        return types.BaseTuple.from_types([_plain(element) for element in t.types], getattr(t, "instance_class", None))
     return types.int64 if isinstance(t, (types.Integer, types.Boolean)) else t.copy(readonly=False)
+
+
+def _as_plain(context, builder, value, given, wanted):
+    """A value of a type that was given, as one of the type under which the function is published."""
+    if isinstance(given, types.BaseTuple):
+        elements = zip(cgutils.unpack_tuple(builder, value), given.types, wanted.types)
+        return context.make_tuple(builder, wanted, [_as_plain(context, builder, *element) for element in elements])
+    return context.cast(builder, value, given, wanted) if isinstance(wanted, types.Integer) else value
 
 
 def call(name, given):
     """What an intrinsic gives back that calls a published function: its signature, and what emits the call.
 
-    given: the types of the arguments. A whole number or truth value is handed on as int64.
+    given: the types of the arguments. A whole number or truth value is handed on as int64, in a value with a name, too.
     """
     wanted = [_plain(t) for t in given]
 
     def emit(context, builder, signature, values):
+        values = [_as_plain(context, builder, *each) for each in zip(values, signature.args, wanted)]
         _emit_call(context, builder, name, wanted, values)
         return context.get_dummy_value()
 
     return types.void(*[w if isinstance(w, types.Integer) else t for t, w in zip(given, wanted)]), emit
 
 
+# Of each kernel, by its name, what stands in the annotations after share and shares.
+_annotations: dict[str, list[Any]] = {}
+
+
+def know(name, function):
+    """Note what a kernel's parameters are, before :func:`launch` is compiled for it."""
+    _annotations[name] = annotations(function)[2:]
+
+
+def types_of_body(name, given):
+    """The types under which a kernel is compiled, for those of what Python hands over."""
+    return tuple([with_names(*each) for each in zip(given, _annotations[name], strict=True)])
+
+
 @intrinsic(prefer_literal=True)
 def launch(typingctx, name, state, shares, arguments):
     """Call a published function with (share, shares, *arguments) for every share, on all threads; a single share here.
 
-    The arguments are laid down in memory, and each thread reads them there through a small function made here.
+    The arguments are laid down in memory, and each thread reads them there through a small function made here. Tuples become
+    the values with names that the function takes, which look the same in memory.
     """
 
     def emit(context, builder, signature, values):
         _, state, shares, arguments = values
-        types_of_arguments = signature.args[3].types
+        name = signature.args[0].literal_value
+        types_of_arguments = types_of_body(name, signature.args[3].types)
         memory = cgutils.alloca_once_value(builder, arguments)
         module = builder.module
         entry = ir.Function(
@@ -78,7 +109,7 @@ def launch(typingctx, name, state, shares, arguments):
         inside = ir.IRBuilder(entry.append_basic_block())
         elements = cgutils.unpack_tuple(inside, inside.load(inside.bitcast(entry.args[2], memory.type)))
         share_types = (types.int64, types.int64, *types_of_arguments)
-        _emit_call(context, inside, name.literal_value, share_types, [entry.args[0], entry.args[1], *elements])
+        _emit_call(context, inside, name, share_types, [entry.args[0], entry.args[1], *elements])
         inside.ret_void()
 
         with builder.if_else(builder.icmp_signed("==", shares, _i64(1))) as (alone, together):

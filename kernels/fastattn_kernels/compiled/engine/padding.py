@@ -39,11 +39,15 @@ def zeros_at_padding(array, lengths):
     return array
 
 
-def block_of_samples(lengths, N):
-    """How many samples that follow one another a share takes at a time (see `samples_of`)."""
+def block_of_samples(lengths, N, directions=1):
+    """How many samples that follow one another a share takes at a time (see `samples_of`).
+
+    With two directions, half of the shares take those of each, if there is an even number of shares.
+    """
+    shares = num_shares() // directions if num_shares() % directions == 0 else num_shares()
     if lengths is None:
-        return -(-N // num_shares())
-    return max(1, min(4, N // (4 * num_shares())))
+        return -(-N // shares)
+    return max(1, min(4, N // (4 * shares)))
 
 
 @kernel

@@ -16,6 +16,7 @@ from .buffers import empty, on_huge_pages
 from .compiling import kernel
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
 from .jit import num_shares, separate
+from .values import Ahead, EvenRows, Floats, Matrix, Packed, Panels, Place, Rows, Scratch
 from .vector import (
     DOT_ROWS,
     NOTHING_AHEAD,
@@ -55,16 +56,13 @@ def tile_count(rows):
 
 
 @kernel
-def _products_in_parts(
-    rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-    c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
-):  # fmt: skip
-    part = panel_width(a) // TILES_PER_GROUP
+def _products_in_parts(rows, tiles, groups, depth, a, b, c, addends, ahead):
+    part = panel_width(a.numbers) // TILES_PER_GROUP
     for i in range(TILES_PER_GROUP):
         column = i * part
         add_tile_products(
-            rows, tiles, 1, a, a_start, a_rows, a_first, a_step, b, b_start + column, b_step, b_tile_step, depth,
-            c_rows, c_first, c_start + column, addends, addend_first, addend_start + column, ahead, ahead_first,
+            rows, tiles, 1, depth, a, Panels(b.numbers, b.start + column, b.row_step, b.panel_step),
+            Rows(c.addresses, c.first, c.start + column), Rows(addends.addresses, addends.first, addends.start + column), ahead,
         )  # fmt: skip
 
 
@@ -90,108 +88,113 @@ def scaled(rows, step):
     return result
 
 
-@separate("v n i n n n n v n")
-def pack_panel(b, b_start, b_rows, k_first, k_last, b_step, columns, panel, panel_start):
-    """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them.
+@kernel
+def even_matrix(numbers, start, count, row_step, step):
+    """A matrix of ``count`` rows that are row_step apart."""
+    return Matrix(numbers, start, evenly_spaced(count, row_step), 0, step)
 
-    Number j of row k stands at b_start + b_rows[k] + j b_step. The panel's first row begins at panel_start.
-    """
-    width = panel_width(panel)
-    if b_step == 1:
+
+@separate
+def _pack_panel(b: Matrix, k_first: int, k_last: int, columns: int, panel: Place):
+    """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them."""
+    numbers, panels = b.numbers, panel.numbers
+    width = panel_width(panels)
+    if b.step == 1:
         for k in range(k_last - k_first):
-            start, at = b_start + b_rows[k_first + k], panel_start + k * width
-            source, target = b[start : start + columns], panel[at : at + width]
+            start, at = b.start + b.rows[b.first + k_first + k], panel.at + k * width
+            source, target = numbers[start : start + columns], panels[at : at + width]
             for j in range(columns):
                 target[j] = source[j]
             for j in range(columns, width):
-                panel[at + j] = 0
+                panels[at + j] = 0
         return
     block = width // GROUPS
     for k_block in range(k_first, k_last, block):  # a transposition, in square blocks
-        count, at = min(block, k_last - k_block), panel_start + (k_block - k_first) * width
-        first = b_start + b_rows[k_block]
+        count, at = min(block, k_last - k_block), panel.at + (k_block - k_first) * width
+        rows = b.rows[b.first + k_block : b.first + k_block + count]
+        first = b.start + rows[0]
         whole = 0
-        if count == block and b_rows[k_block + block - 1] == b_rows[k_block] + block - 1:
+        if count == block and rows[block - 1] == rows[0] + block - 1:
             whole = columns // block * block
             for j in range(0, whole, block):
-                copy_transposed(b, first + j * b_step, b_step, panel, at + j, width)
-        target = panel[at : at + count * width]
+                copy_transposed(numbers, first + j * b.step, b.step, panels, at + j, width)
+        target = panels[at : at + count * width]
         for j in range(whole, columns):
             for k in range(count):
-                target[k * width + j] = b[b_start + b_rows[k_block + k] + j * b_step]
+                target[k * width + j] = numbers[b.start + rows[k] + j * b.step]
         for k in range(count):
             for j in range(columns, width):
                 target[k * width + j] = 0
 
 
-@separate("v n i n n n n n n v n n")
-def pack_panels(b, b_start, b_rows, k_first, k_last, b_step, columns, p_first, p_last, panels, start, panel_step):
-    """:func:`pack_panel` for the panels p_first..p_last of ``columns`` columns: to start, start + panel_step, and so on.
+@separate
+def _pack_panels(b: Matrix, k_first: int, k_last: int, columns: int, p_first: int, p_last: int, panels: Panels):
+    """:func:`_pack_panel` for the panels p_first..p_last of ``columns`` columns: to panel 0, 1, ... of ``panels``.
 
     The memory of b is read in pieces as long as they can be: a row in all panels, or of b transposed, a column of one.
     """
-    width = panel_width(panels)
+    width = panel_width(panels.numbers)
     p = p_first
-    if b_step == 1:
+    if b.step == 1:
         p = max(p_first, min(p_last, columns // width))
         for k in range(k_first, k_last):
-            row, at = b_start + b_rows[k], start + (k - k_first) * width
+            row, at = b.start + b.rows[b.first + k], panels.start + (k - k_first) * width
             for i in range(p - p_first):
-                copy(b, row + (p_first + i) * width, panels, at + i * panel_step, width)
+                copy(b.numbers, row + (p_first + i) * width, panels.numbers, at + i * panels.panel_step, width)
     while p < p_last:
-        count, at = min(width, columns - p * width), start + (p - p_first) * panel_step
-        pack_panel(b, b_start + p * width * b_step, b_rows, k_first, k_last, b_step, count, panels, at)
+        count, at = min(width, columns - p * width), panels.start + (p - p_first) * panels.panel_step
+        columns_of_panel = Matrix(b.numbers, b.start + p * width * b.step, b.rows, b.first, b.step)
+        _pack_panel(columns_of_panel, k_first, k_last, count, Place(panels.numbers, at))
         p += 1
 
 
-@separate("n n n n v n n v")
-def pack_matrix(share, shares, rows, columns, b, row_step, column_step, panels):
-    """A share of packing a matrix, 64 rows of a panel at a time; number j of its row k is b[k row_step + j column_step]."""
-    width = panel_width(panels)
-    b_rows = evenly_spaced(rows, row_step)
-    panel_count, blocks = ceil_div(columns, width), ceil_div(rows, 64)
+@separate
+def pack_matrix(share: int, shares: int, b: Matrix, packed: Packed):
+    """A share of packing a whole matrix, 64 rows of a panel at a time."""
+    width = panel_width(packed.numbers)
+    panel_count, blocks = ceil_div(packed.columns, width), ceil_div(packed.depth, 64)
     for task in range(share * panel_count * blocks // shares, (share + 1) * panel_count * blocks // shares):
         p, k = task // blocks, task % blocks * 64
-        at = (p * rows + k) * width
-        pack_panels(b, 0, b_rows, k, min(k + 64, rows), column_step, columns, p, p + 1, panels, at, 0)
+        block = Panels(packed.numbers, packed.start + (p * packed.depth + k) * width, width, 0)
+        _pack_panels(b, k, min(k + 64, packed.depth), packed.columns, p, p + 1, block)
 
 
 # So much of a packed matrix stays in the second-level cache while all rows pass.
 _BLOCK_BYTES = 384 << 10
 
 
-@separate("n v n i n v n n i i n n")
-def multiply_rows(rows, a, a_start, a_rows, depth, weights, columns, c_start, c_rows, addends, addend_start, ahead):
-    """c = a times a packed matrix (all panels of ``columns`` columns), for some rows that share one set of offsets a_rows.
+@separate
+def multiply_rows(rows: int, a: Matrix, weights: Packed, c: Rows, addends: Rows, ahead: int):
+    """c = a times a packed matrix + addends (zeros if addends.first is TO_ZEROS), for some rows; a's numbers are 1 apart.
 
-    Row r of a is at a_start + a_rows[r]; row r of c is at c_start numbers beyond the address c_rows[r], and is written up to
-    a whole lane group. To it is added what stands addend_start numbers beyond the address addends[r], of which a whole lane
-    group is read, too; nothing if addends is empty. ahead: the rows at ahead + a_rows[r] of a will be read next, and are
-    fetched meanwhile, a few of them beside each of the first panels; negative for none.
+    c is written, and an addend read, up to a whole lane group of columns. ahead: where the start of a is for the rows that will
+    be read next, and are fetched meanwhile, a few of them beside each of the first panels; negative for none.
     """
-    width = panel_width(a)
+    width = panel_width(a.numbers)
     tiles = tile_count(rows)
-    whole, rest = columns // width, ceil_div(columns % width, width // GROUPS)  # panels, and lane groups after them
-    ahead_address = a.ctypes.data + ahead * a.itemsize if ahead >= 0 else NOTHING_AHEAD
-    addend_rows = addends if addends.size > 0 else c_rows
+    depth = weights.depth
+    whole, rest = weights.columns // width, ceil_div(weights.columns % width, width // GROUPS)  # panels; lane groups after them
+    ahead_address = a.numbers.ctypes.data + ahead * a.numbers.itemsize if ahead >= 0 else NOTHING_AHEAD
     # Some panels at a time, which stay in the second-level cache while all of a passes.
-    block = max(1, _BLOCK_BYTES // (depth * width * a.itemsize))
+    block = max(1, _BLOCK_BYTES // (depth * width * a.numbers.itemsize))
     for p in range(0, whole + 1, block):
         for i in range(tiles):
             first = i * rows // tiles
             row_count = (i + 1) * rows // tiles - first
-            addend_first = first if addends.size > 0 else TO_ZEROS
+            of_a = Matrix(a.numbers, a.start, a.rows, a.first + first, 1)
+            addend_first = addends.first + first if addends.first != TO_ZEROS else TO_ZEROS
             if p < whole:
                 products(
-                    row_count, min(block, whole - p), GROUPS, a, a_start, a_rows, first, 1,
-                    weights, p * depth * width, width, depth * width, depth,
-                    c_rows, first, c_start + p * width, addend_rows, addend_first, addend_start + p * width, ahead_address, p,
+                    row_count, min(block, whole - p), GROUPS, depth, of_a,
+                    Panels(weights.numbers, weights.start + p * depth * width, width, depth * width),
+                    Rows(c.addresses, c.first + first, c.start + p * width),
+                    Rows(addends.addresses, addend_first, addends.start + p * width), Ahead(ahead_address, p),
                 )  # fmt: skip
             if rest > 0 and p + block > whole:
                 products(
-                    row_count, 1, rest, a, a_start, a_rows, first, 1,
-                    weights, whole * depth * width, width, 0, depth, c_rows, first, c_start + whole * width,
-                    addend_rows, addend_first, addend_start + whole * width, ahead_address, whole,
+                    row_count, 1, rest, depth, of_a, Panels(weights.numbers, weights.start + whole * depth * width, width, 0),
+                    Rows(c.addresses, c.first + first, c.start + whole * width),
+                    Rows(addends.addresses, addend_first, addends.start + whole * width), Ahead(ahead_address, whole),
                 )  # fmt: skip
 
 
@@ -221,146 +224,118 @@ def even_row_addresses(array, count, step):
 
 
 @kernel
-def _edge_tile(
-    rows,
-    columns,
-    a,
-    a_start,
-    a_rows,
-    a_first,
-    a_step,
-    panels,
-    at,
-    depth,
-    c_rows,
-    c_start,
-    to_c,
-    bias,
-    column,
-    tile,
-    tile_rows,
-):
+def zeros_for(rows):
+    """For addends: nothing is added to these rows."""
+    return Rows(rows.addresses, TO_ZEROS, 0)
+
+
+@kernel
+def same_row(array, count):
+    """A row of a flat array, so many times, for addends: a bias."""
+    return Rows(even_row_addresses(array, count, 0), 0, 0)
+
+
+@kernel
+def _edge_tile(rows, columns, depth, a, panel, c, addends, tile, tile_rows):
     """A tile whose last lane group is not whole: made in scratch memory, so that nothing beyond the row of c is touched."""
-    width = panel_width(a)
+    width = panel_width(tile)
     for r in range(rows):
-        c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
+        row = tile[r * width : r * width + columns]
+        if addends.first == TO_ZEROS:
+            row[:] = 0
+        else:
+            added = carray(pointer_to(addends.addresses[addends.first + r], tile), addends.start + columns)[addends.start :]
+            for j in range(columns):
+                row[j] = added[j]
+    to_tile = Rows(tile_rows, 0, 0)
+    products(rows, 1, ceil_div(columns, width // GROUPS), depth, a, panel, to_tile, to_tile, Ahead(NOTHING_AHEAD, 0))
+    for r in range(rows):
+        c_row = carray(pointer_to(c.addresses[c.first + r], tile), c.start + columns)[c.start :]
         row = tile[r * width : r * width + columns]
         for j in range(columns):
-            row[j] = c[j] if to_c else (bias[column + j] if bias.size > 0 else 0)
-    products(
-        rows, 1, ceil_div(columns, width // GROUPS), a, a_start, a_rows, a_first, a_step,
-        panels, at, width, 0, depth, tile_rows, 0, 0, tile_rows, 0, 0, NOTHING_AHEAD, 0,
-    )  # fmt: skip
-    for r in range(rows):
-        c = carray(pointer_to(c_rows[a_first + r], a), c_start + columns)[c_start:]
-        row = tile[r * width : r * width + columns]
-        for j in range(columns):
-            c[j] = row[j]
+            c_row[j] = row[j]
 
 
-@separate("n n n n n v n i n v n i n i n v v v")
+@separate
 def matmul(
-    share,
-    shares,
-    rows,
-    columns,
-    depth,
-    a,
-    a_start,
-    a_rows,
-    a_step,
-    b,
-    b_start,
-    b_rows,
-    b_step,
-    c_rows,
-    c_start,
-    bias,
-    panels,
-    tile,
-):
-    """One share of c = a b + bias, for c of ``rows`` x ``columns``.
+    share: int, shares: int, rows: int, columns: int, depth: int, a: Matrix, b: Matrix, c: Rows, addends: Rows, scratch: Scratch
+):  # fmt: skip
+    """One share of c = a b + addends, for c of ``rows`` x ``columns``.
 
-    Number k of row r of a:      a[a_start + a_rows[r] + k a_step]
-    number j of row k of b:      b[b_start + b_rows[k] + j b_step]
-    row r of c:                  at the address c_rows[r], c_start numbers further on
-    bias:                        ``columns`` numbers, or an empty array for none
-    panels, tile: this share's own rows of what `scratch` gives.
-
-    The shares divide the tiles of c, panel by panel.
+    The sums are added to the rows of ``addends``, which may be those of c: `same_row` of a bias, or `zeros_for`. ``scratch``:
+    this share's own (see `scratch`). The shares divide the tiles of c, panel by panel.
     """
-    width = panel_width(a)
+    width = panel_width(a.numbers)
     group = width // GROUPS
     tiles = tile_count(rows)
-    depth_block = _DEPTH if a_step == 1 else _DEPTH_OF_COLUMNS
+    depth_block = _DEPTH if a.step == 1 else _DEPTH_OF_COLUMNS
     panel_block = _BLOCK // depth_block
     tasks = tiles * ceil_div(columns, width)
     first_task, last_task = share * tasks // shares, (share + 1) * tasks // shares
     if first_task == last_task:
         return
-    # The tile stands in for c where the last columns of c are no whole group.
-    tile_rows, bias_rows = even_row_addresses(tile, MAX_ROWS, width), even_row_addresses(bias, MAX_ROWS, 0)
+    tile_rows = even_row_addresses(scratch.tile, MAX_ROWS, width)  # stands in for c where its last columns are no whole group
     last_panel = (last_task - 1) // tiles + 1
     for p_first in range(first_task // tiles, last_panel, panel_block):
         p_last = min(p_first + panel_block, last_panel)
         for k_first in range(0, max(depth, 1), depth_block):
             k_count = min(depth_block, depth - k_first)
-            pack_panels(
-                b, b_start, b_rows, k_first, k_first + k_count, b_step, columns, p_first, p_last, panels, 0, depth_block * width
-            )  # fmt: skip
+            packed = Panels(scratch.panels, 0, width, depth_block * width)
+            _pack_panels(b, k_first, k_first + k_count, columns, p_first, p_last, packed)
             for i in range(tiles):
                 row = i * rows // tiles
                 row_count = (i + 1) * rows // tiles - row
+                of_a = Matrix(a.numbers, a.start + k_first * a.step, a.rows, a.first + row, a.step)
                 # The rows of a for the next tile; where they are not spaced as these are, others are fetched in vain.
-                ahead = NOTHING_AHEAD
-                if a_step == 1 and i + 1 < tiles:
-                    ahead = a.ctypes.data + (a_start + k_first + a_rows[row + row_count] - a_rows[row]) * a.itemsize
+                ahead = Ahead(NOTHING_AHEAD, 0)
+                if a.step == 1 and i + 1 < tiles:
+                    further = a.rows[a.first + row + row_count] - a.rows[a.first + row]
+                    ahead = Ahead(a.numbers.ctypes.data + (a.start + k_first + further) * a.numbers.itemsize, 0)
                 # The panels of this block in which tile i is this share's, all but an edge at a time.
                 p, p_end = max(p_first, ceil_div(first_task - i, tiles)), min(p_last, ceil_div(last_task - i, tiles))
                 while p < p_end:
-                    column, at = p * width, (p - p_first) * depth_block * width
+                    column = p * width
                     count = min(width, columns - column)
                     side_by_side = max(1, min(p_end, columns // width) - p)
-                    addends, addend_first, addend_start = c_rows, row, c_start + column
+                    of_b = Panels(scratch.panels, (p - p_first) * depth_block * width, width, depth_block * width)
+                    of_c = Rows(c.addresses, c.first + row, c.start + column)
+                    added = of_c
                     if k_first == 0:
-                        addends, addend_first, addend_start = bias_rows, 0 if bias.size > 0 else TO_ZEROS, column
+                        addend_first = addends.first + row if addends.first != TO_ZEROS else TO_ZEROS
+                        added = Rows(addends.addresses, addend_first, addends.start + column)
                     if count % group == 0:
-                        products(
-                            row_count, side_by_side, count // group, a, a_start + k_first * a_step, a_rows, row, a_step,
-                            panels, at, width, depth_block * width, k_count, c_rows, row, c_start + column,
-                            addends, addend_first, addend_start, ahead, 0,
-                        )  # fmt: skip
+                        products(row_count, side_by_side, count // group, k_count, of_a, of_b, of_c, added, ahead)
                     else:
-                        _edge_tile(
-                            row_count, count, a, a_start + k_first * a_step, a_rows, row, a_step, panels, at, k_count,
-                            c_rows, c_start + column, k_first > 0, bias, column, tile, tile_rows,
-                        )  # fmt: skip
+                        _edge_tile(row_count, count, k_count, of_a, of_b, of_c, added, scratch.tile, tile_rows)
                     p += side_by_side
 
 
-@separate("n n n n n v n n v n i v v v v")
+@separate
 def weight_gradients(
-    share, shares, K, V, depth, x, x_row_step, x_step, dout, dout_start, dout_rows, dW, db, panels, tile
+    share: int, shares: int, K: int, V: int, depth: int, x: EvenRows, x_step: int, dout: Matrix, dW: Floats, db: Floats,
+    scratch: Scratch,
 ):  # fmt: skip
     """One share of [dW; db] = [x | 1]^T dout: dW has K rows of V numbers; db has V, or is empty if nobody wants it.
 
-    Number k of row i of x, whose number K is 1 if there is a db, is x[i x_step + k x_row_step]; row i of dout is at
-    dout_start + dout_rows[i], and there are ``depth`` rows of both. panels, tile: as for :func:`matmul`.
+    Row k of x is that of the input k at all positions, x_step apart, and row K is of ones if there is a db; dout has a row for
+    each of the ``depth`` positions.
     """
     rows = K + 1 if db.size > 0 else K
     c_rows = np.empty(rows, np.int64)
     fill_row_addresses(dW, 0, V, c_rows[:K])
     fill_row_addresses(db, 0, 0, c_rows[K:])
-    matmul(
-        share, shares, rows, V, depth, x, 0, evenly_spaced(rows, x_row_step), x_step, dout, dout_start, dout_rows, 1,
-        c_rows, 0, tile[:0], panels, tile,
-    )  # fmt: skip
+    gradients = Rows(c_rows, 0, 0)
+    inputs = even_matrix(x.numbers, x.start, rows, x.step, x_step)
+    matmul(share, shares, rows, V, depth, inputs, dout, gradients, zeros_for(gradients), scratch)
 
 
-@separate("n n n v n n v n n v n n v")
-def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_start, c_step, tile):
-    """c = a b^T for rows of a and b that are contiguous: c[r, j] = sum over k of a[r, k] b[j, k]. ``tile``: 16 numbers."""
-    lanes = _VECTOR_BYTES // a.itemsize
+@separate
+def dots(rows: int, columns: int, depth: int, a: EvenRows, b: EvenRows, c: EvenRows, tile: Floats):
+    """c = a b^T for rows of a and b that are contiguous: number j of row r of c is the dot product of row r of a with row j of b.
+
+    ``tile``: 16 numbers.
+    """
+    lanes = _VECTOR_BYTES // tile.itemsize
     whole = depth // lanes
     for r_first in range(0, rows, DOT_ROWS):
         r_count = min(DOT_ROWS, rows - r_first)
@@ -368,24 +343,16 @@ def dots(rows, columns, depth, a, a_start, a_step, b, b_start, b_step, c, c_star
             j_count = min(DOT_ROWS, columns - j_first)
             for i in range(DOT_ROWS * DOT_ROWS):
                 tile[i] = 0
+            a_start, b_start = a.start + r_first * a.step, b.start + j_first * b.step
             add_tile_dots(
-                r_count,
-                j_count,
-                a,
-                a_start + r_first * a_step,
-                a_step,
-                b,
-                b_start + j_first * b_step,
-                b_step,
-                whole,
-                tile,
+                r_count, j_count, whole, EvenRows(a.numbers, a_start, a.step), EvenRows(b.numbers, b_start, b.step), tile
             )
             for r in range(r_count):
                 for j in range(j_count):
                     total = tile[r * DOT_ROWS + j]
                     for k in range(whole * lanes, depth):
-                        total += a[a_start + (r_first + r) * a_step + k] * b[b_start + (j_first + j) * b_step + k]
-                    c[c_start + (r_first + r) * c_step + j_first + j] = total
+                        total += a.numbers[a_start + r * a.step + k] * b.numbers[b_start + j * b.step + k]
+                    c.numbers[c.start + (r_first + r) * c.step + j_first + j] = total
 
 
 @cache

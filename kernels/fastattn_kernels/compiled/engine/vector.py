@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 
 from .cpu import GROUP_BYTES, GROUPS, TILE
 from .jit import separate
+from .values import Ahead, EvenRows, Floats, Matrix, Panels, Rows
 
 _i32 = ir.IntType(32)
 _i64 = ir.IntType(64)
@@ -33,8 +34,8 @@ _TILE_BYTES = TILE.vectors * TILE.vector_bytes
 TILES_PER_GROUP = max(1, GROUP_BYTES // _TILE_BYTES)  # a lane group takes several tiles where the registers do not hold it
 # Rounds of k that the inner loop does at once: a small tile would spend as long on counting as on multiplying.
 _UNROLL = 1 if TILE.rows * TILE.vectors > 12 else 4
-TO_ZEROS = -1  # as addend_first: the sums of a tile are added to zeros
-NOTHING_AHEAD = 0  # the tile looks ahead to no address
+TO_ZEROS = -1  # as the first of the addends' rows: the sums of a tile are added to zeros
+NOTHING_AHEAD = 0  # as an address of `values.Ahead`: the tile looks ahead to no rows
 # add_tile_dots does up to so many dot products squared at once, which need as many registers and some more.
 DOT_ROWS = 4 if TILE.rows * TILE.vectors > 12 else 3
 
@@ -46,6 +47,13 @@ def number_type(dtype):
 def data(context, builder, array_type, array):
     """The pointer to the first element of an array."""
     return context.make_array(array_type)(context, builder, array).data
+
+
+def even_row(context, builder, even_rows_type, even_rows, index):
+    """The pointer to the first number of a row of `values.EvenRows`."""
+    array, start, step = cgutils.unpack_tuple(builder, even_rows)
+    at = builder.add(start, builder.mul(index, step))
+    return builder.gep(data(context, builder, even_rows_type.types[0], array), [at])
 
 
 def fused_multiply_add(builder, vector, number, lanes):
@@ -113,27 +121,30 @@ def _sum_loop(builder, depth, vector, count, add_to, unroll=1, look_ahead=lambda
 
 
 @intrinsic
-def _emit_tile_products(
-    typingctx, rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-    c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
-):  # fmt: skip
+def _emit_tile_products(typingctx, rows, tiles, groups, depth, a, b, c, addends, ahead):
     """The body of :func:`add_tile_products`: a loop for each shape that a tile can have."""
     n = types.intp
-    signature = types.void(n, n, n, a, n, a_rows, n, n, b, n, n, n, n, c_rows, n, n, addends, n, n, n, n)
+    signature = types.void(n, n, n, n, a, b, c, addends, ahead)
 
     def emit(context, builder, signature, arguments):
-        rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth = arguments[:13]
-        c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first = arguments[13:]
-        number, itemsize = number_type(signature.args[3].dtype), signature.args[3].dtype.bitwidth // 8
+        rows, tiles, groups, depth = arguments[:4]
+        (a, a_start, a_rows, a_first, a_step), (b, b_start, b_step, b_tile_step), (c_rows, c_first, c_start), (
+            addends, addend_first, addend_start,
+        ), (ahead, turn) = (cgutils.unpack_tuple(builder, value) for value in arguments[4:])  # fmt: skip
+        of_a, of_b, of_c, of_addends = (value.types for value in signature.args[4:8])
+        number, itemsize = number_type(of_a[0].dtype), of_a[0].dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
         panel = _i64(GROUPS * GROUP_BYTES // itemsize)
         vector = ir.VectorType(number, lanes)
         fma = fused_multiply_add(builder, vector, number, lanes)
         to_zeros = builder.icmp_signed("==", addend_first, _i64(TO_ZEROS))
         addend_first = builder.select(to_zeros, _i64(0), addend_first)
-        places = (3, a, a_start), (5, a_rows, a_first), (8, b, b_start), (13, c_rows, c_first), (16, addends, addend_first)
+        places = (
+            (of_a[0], a, a_start), (of_a[2], a_rows, a_first), (of_b[0], b, b_start), (of_c[0], c_rows, c_first),
+            (of_addends[0], addends, addend_first),
+        )  # fmt: skip
         a, a_rows, b, c_rows, addends = (
-            builder.gep(data(context, builder, signature.args[i], array), [start]) for i, array, start in places
+            builder.gep(data(context, builder, array_type, array), [start]) for array_type, array, start in places
         )
         zeros = ir.Constant(ir.ArrayType(number, GROUPS * GROUP_BYTES // itemsize), None)
         zeros = builder.gep(cgutils.global_constant(builder, "fastattn_zeros", zeros), [_i64(0), _i64(0)])
@@ -162,7 +173,7 @@ def _emit_tile_products(
                 # With nothing ahead it is b's first row, which is in the cache: a prefetch that is cheaper than a branch.
                 rows_ahead = []
                 for i in range(2 if along_rows else 0):
-                    r = builder.add(builder.mul(builder.add(ahead_first, loop.index), _i64(2)), _i64(i))
+                    r = builder.add(builder.mul(builder.add(turn, loop.index), _i64(2)), _i64(i))
                     is_there = builder.and_(is_ahead, builder.icmp_signed("<", r, _i64(row_count)))
                     place = builder.load(builder.gep(a_rows, [builder.select(is_there, r, _i64(0))]))
                     rows_ahead.append(builder.select(is_there, builder.gep(ahead, [place]), tile_of_b))
@@ -212,26 +223,26 @@ def _emit_tile_products(
 
 
 @intrinsic
-def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile):
+def _emit_tile_dots(typingctx, rows, columns, depth, a, b, tile):
     """The body of :func:`add_tile_dots`. There is one loop for all shapes: rows that are not there repeat the last."""
     n = types.intp
-    signature = types.void(n, n, a, n, n, b, n, n, n, tile)
+    signature = types.void(n, n, n, a, b, tile)
 
     def emit(context, builder, signature, arguments):
-        rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile = arguments
-        number, itemsize = number_type(signature.args[2].dtype), signature.args[2].dtype.bitwidth // 8
+        rows, columns, depth, a, b, tile = arguments
+        dtype = signature.args[5].dtype
+        number, itemsize = number_type(dtype), dtype.bitwidth // 8
         lanes = TILE.vector_bytes // itemsize
         vector = ir.VectorType(number, lanes)
         fma = fused_multiply_add(builder, vector, number, lanes)
 
-        def row_pointers(array_type, array, start, step, count):
-            first = builder.gep(data(context, builder, array_type, array), [start])
+        def row_pointers(even_rows_type, even_rows, count):
             last = builder.sub(count, _i64(1))
             indices = [builder.select(builder.icmp_signed("<", _i64(i), count), _i64(i), last) for i in range(DOT_ROWS)]
-            return [builder.gep(first, [builder.mul(i, step)]) for i in indices]
+            return [even_row(context, builder, even_rows_type, even_rows, i) for i in indices]
 
-        a_rows = row_pointers(signature.args[2], a, a_start, a_step, rows)
-        b_rows = row_pointers(signature.args[5], b, b_start, b_step, columns)
+        a_rows = row_pointers(signature.args[3], a, rows)
+        b_rows = row_pointers(signature.args[4], b, columns)
 
         def add_group(k, sums):
             position = builder.mul(k, _i64(lanes))
@@ -244,7 +255,7 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
         # The lanes of each total are added up in an order that is the same for every element.
         name = f"llvm.vector.reduce.fadd.v{lanes}f{itemsize * 8}"
         reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, vector]), name)
-        pointer = data(context, builder, signature.args[9], tile)
+        pointer = data(context, builder, signature.args[5], tile)
         for i, total in enumerate(totals):
             place = builder.gep(pointer, [_i64(i)])
             builder.store(builder.call(reduce, [builder.load(place), total], fastmath=("reassoc",)), place)
@@ -253,37 +264,27 @@ def _emit_tile_dots(typingctx, rows, columns, a, a_start, a_step, b, b_start, b_
     return signature, emit
 
 
-@separate("n n n v n i n n v n n n n i n n i n n n n")
+@separate
 def add_tile_products(
-    rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-    c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
+    rows: int, tiles: int, groups: int, depth: int, a: Matrix, b: Panels, c: Rows, addends: Rows, ahead: Ahead
 ):  # fmt: skip
-    """Make tiles of c that stand side by side, a panel's width apart: of each, whole lane groups of some rows.
+    """Make tiles of c = a b that stand side by side, a panel's width apart: of each, whole lane groups of some rows.
 
-    Row r of a is at a_start + a_rows[a_first + r], its numbers a_step apart; unless they are 1 apart, each row begins one
-    number after the row before it, as in a matrix that is read transposed. Row k of b is at b_start + k b_step for the first
-    tile, and b_tile_step further on for each next one; row r of c c_start numbers beyond the address c_rows[c_first + r].
-    The sums of row r are added to what stands addend_start numbers beyond the address addends[addend_first + r], and as much
-    further on for each next tile as c; if addend_first is TO_ZEROS, to zeros (addends is then any array of ``rows`` numbers).
-    1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
-
-    ahead: the address at which a_start would be for the rows of a that are read next, if they are spaced as these are; or
-    NOTHING_AHEAD. The second-level cache fetches them meanwhile, two beside each tile: rows 0 and 1 beside the first one if
-    ``ahead_first`` is 0, rows 2 and 3 if it is 1, ...
+    Unless the numbers of a's rows are 1 apart, each row begins one number after the row before it, as in a matrix that is read
+    transposed. Of b, the first tile has panel 0, the next one panel 1. The sums of row r are added to that row of the addends,
+    and as much further on for each next tile as c; if addends.first is TO_ZEROS, to zeros (addends.addresses is then any array
+    of ``rows`` numbers). 1 <= rows <= TILE.rows, 1 <= groups <= GROUPS.
     """
-    _emit_tile_products(
-        rows, tiles, groups, a, a_start, a_rows, a_first, a_step, b, b_start, b_step, b_tile_step, depth,
-        c_rows, c_first, c_start, addends, addend_first, addend_start, ahead, ahead_first,
-    )  # fmt: skip
+    _emit_tile_products(rows, tiles, groups, depth, a, b, c, addends, ahead)
 
 
-@separate("n n v n n v n n n v")
-def add_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile):
+@separate
+def add_tile_dots(rows: int, columns: int, depth: int, a: EvenRows, b: EvenRows, tile: Floats):
     """tile[r, c] += the dot product of row r of a with row c of b, for r < rows <= DOT_ROWS, c < columns <= DOT_ROWS.
 
-    Rows of a and b start a_step and b_step apart. ``depth`` counts whole registers (TILE.vector_bytes); the tile is flat.
+    ``depth`` counts whole registers (TILE.vector_bytes); the tile is flat.
     """
-    _emit_tile_dots(rows, columns, a, a_start, a_step, b, b_start, b_step, depth, tile)
+    _emit_tile_dots(rows, columns, depth, a, b, tile)
 
 
 @intrinsic
@@ -317,8 +318,8 @@ def _emit_copy_transposed(typingctx, source, start, step, target, position, targ
     return signature, emit
 
 
-@separate("v n n v n n")
-def copy_transposed(source, start, step, target, position, target_step):
+@separate
+def copy_transposed(source: Floats, start: int, step: int, target: Floats, position: int, target_step: int):
     """Copy a square block, a lane group of numbers each way, transposed: number j of row i to number i of row j.
 
     Row i of the source is at start + i step, row j of the target at position + j target_step.
