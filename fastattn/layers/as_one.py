@@ -1,0 +1,52 @@
+"""Layers that run as one: one kernel does, each way, what they do one after another."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from .base import Layer
+from .checks import Array
+
+
+class AsOne(Layer):
+    """Several layers in one step each way: what they give one after another, up to rounding.
+
+    A derived class has the kernels, in ``forward`` and ``backward``. The layers' own forward and backward are not called, and
+    have nothing to go back to afterwards. ``params`` and ``grads`` are those of the layers, in order.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__()
+        self.layers = layers
+        self.params = [param for layer in layers for param in layer.params]
+        self.grads = self._gradients()
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], kinds: Sequence[type[Layer]]) -> Self | None:
+        """None unless each layer is of just this class: one derived from it may have a forward or a backward of its own."""
+        return cls(*layers) if [*map(type, layers)] == [*kinds] else None
+
+    def weights(self) -> list[Array]:
+        """The layers' weights, for a kernel."""
+        return [weight for layer in self.layers for weight in layer.weights()]
+
+    def _gradients(self) -> list[Array]:
+        """The layers' gradients, as they are now."""
+        return [grad for layer in self.layers for grad in layer.grads]
+
+    def _forget_layers(self) -> None:
+        for layer in self.layers:
+            layer.forget()
+
+
+class RunsAsOne:
+    """What runs some of its layers as one where it can, and one after another where not; its backward goes the same way."""
+
+    _as_one: Any = None  # after a forward that ran them as one
+
+    def _run(self, as_one: Any, one_after_another: Callable[..., Any], *batch: Any) -> Any:
+        """The forward of ``as_one``; of ``one_after_another`` if that is None, or returns None: it is not for this batch."""
+        out = None if as_one is None else as_one.forward(*batch)
+        if out is None:
+            as_one, out = None, one_after_another(*batch)
+        self._as_one = as_one  # only now: if the forward failed, the one before it may still have its backward
+        return out
