@@ -39,7 +39,13 @@ def _score_forward(share, shares, hs, h, lengths, s, tiles):
     flat_hs, flat_h, flat_s = hs.reshape(hs.size), h.reshape(h.size), s.reshape(s.size)
     for n in range(share * N // shares, (share + 1) * N // shares):
         dots(
-            1, lengths[n], H, EvenRows(flat_h, n * H, H), EvenRows(flat_hs, n * T * H, H), EvenRows(flat_s, n * T, T), tiles[share]
+            1,
+            lengths[n],
+            H,
+            EvenRows(flat_h, n * H, H),
+            EvenRows(flat_hs, n * T * H, H),
+            EvenRows(flat_s, n * T, T),
+            tiles[share],
         )
         s[n, lengths[n] :] = 0
 
@@ -110,7 +116,13 @@ def _weighted_sum_backward(share, shares, dc, hs, a, lengths, dhs, da, tiles):
                 dhs_t[j] = weight * row[j]
         dhs[n, lengths[n] :] = 0
         dots(
-            1, lengths[n], H, EvenRows(flat_dc, n * H, H), EvenRows(flat_hs, n * T * H, H), EvenRows(flat_da, n * T, T), tiles[share]
+            1,
+            lengths[n],
+            H,
+            EvenRows(flat_dc, n * H, H),
+            EvenRows(flat_hs, n * T * H, H),
+            EvenRows(flat_da, n * T, T),
+            tiles[share],
         )
         da[n, lengths[n] :] = 0
 
@@ -231,7 +243,10 @@ def attend(
     keys, values, queries, states = given
     if v.size > 0:
         for t in range(real2):
-            query, scores = Place(queries.numbers, queries.start + t * queries.step), Place(weights.numbers, weights.at + t * T1)
+            query, scores = (
+                Place(queries.numbers, queries.start + t * queries.step),
+                Place(weights.numbers, weights.at + t * T1),
+            )
             additive_scores(real1, A, EvenRows(keys.numbers, keys.at, A), query, v, scores)
     else:
         _dot_products(real2, real1, A, queries, keys, EvenRows(weights.numbers, weights.at, T1), scratch)
@@ -307,7 +322,7 @@ def attend_backward(
 ):  # fmt: skip
     """Undoes :func:`attend`: writes a sample's gradients, and adds to that of v. ds: memory for T2 x T1 numbers."""
     T1, real1, T2, real2, A, E, S = extent
-    keys, values, queries, states = given
+    keys, values, queries, _ = given
     dkeys, dvalues, dqueries, dstates = gradients
     values_are_keys, states_are_queries = dvalues.numbers.size == 0, S > 0 and dstates.numbers.size == 0
     for t in range(T2):  # what is beside the contexts, or zeros, for the rest to be added to
@@ -379,7 +394,7 @@ def _backward(
 
 def attention_backward(dcs, keys, values, queries, states, v, scale, a, lengths_enc, lengths_dec, dv):
     shape, dtype = _shape(keys, values, queries, states), keys.dtype
-    N, T1, T2, A, E, S = shape
+    N, T1, T2, A, E, _ = shape
     none = nothing(dtype)
     dkeys, dqueries = empty(keys.shape, dtype), empty(queries.shape, dtype)
     dvalues = None if values is keys else empty(values.shape, dtype)

@@ -6,14 +6,14 @@ Only real steps are stored. The samples are put in order of falling length, so t
 running; step t owns the rows ``starts[t]`` to ``starts[t + 1]`` of every internal array, R rows in all (the "packed sequence"
 of other libraries). Padding costs neither memory nor time, and cannot be seen in the result.
 
-- ``positions``: where the step of each row stands in an array (N, T, ...). A direction that reads from the last step to the first
-  differs from the other in these alone: nothing is turned round.
+- ``positions``: where the step of each row stands in an array (N, T, ...). A direction that reads from the last step to the
+  first differs from the other in these alone: nothing is turned round.
 - ``x``: the rows that the LSTM is given. From arrays that is a row for each real step. From token ids it is the embedding's
   whole W, a row for each token: what follows from x alone is then computed V times and not R times.
 - ``inputs``: a row is [x | 1]; kept for the backward, where one product gives dWx and db. Both directions share it.
 - ``projected``: x Wx + b, for each row of x. From arrays it is made where the gates are to stand.
-- ``h_prev``: a row is h_(t-1), which the step before it wrote there, times the mask of recurrent dropout, if there is one. Where
-  the first state is zeros, step 0 has no rows in it, and no product with Wh.
+- ``h_prev``: a row is h_(t-1), which the step before it wrote there, times the mask of recurrent dropout, if there is one.
+  Where the first state is zeros, step 0 has no rows in it, and no product with Wh.
 - ``gates``: a row is f | g | i | o, 4H numbers. The backward puts dz in their place.
 - ``cs``: c0 of every sample, then c of every row.
 - ``sums``: the sum of dz over the steps that had the same row of x: what dWx, db and dx are made of.
@@ -343,7 +343,7 @@ class _Kept(NamedTuple):
 
 
 def of_direction(arrays, d):
-    """The weights Wx, Wh, b of a direction, or their gradients."""
+    """Three arrays that there are for each direction: the weights Wx, Wh, b, or their gradients."""
     return arrays[3 * d : 3 * d + 3]
 
 
@@ -373,9 +373,10 @@ def _sequence_forward(x, ids, N, T, weights, h0, c0, mask, lengths):
     packed, projected = pieces(dtype, copies * each * weight_numbers, copies * each * V * sizes.gate_step)
     hs, last = empty((N, T, G * H), dtype), empty((2, G, N, H), dtype)
     panels, tiles = scratch(dtype)
-    kept = [
-        Activations(positions[d], tokens[d], *arrays[3 * d : 3 * d + 3], _direction(mask, d, dtype)) for d in range(G)
-    ]
+    kept = []
+    for d in range(G):
+        h_prev, gates, cs = of_direction(arrays, d)
+        kept.append(Activations(positions[d], tokens[d], h_prev, gates, cs, _direction(mask, d, dtype)))
     prepared = [
         Prepared(
             own,
@@ -536,9 +537,7 @@ def gradients(
     first_row = R - kept.h_prev.size // h_step
     dz = even_matrix(kept.gates, first_row * gate_step, R - first_row, gate_step, 1)
     none = kept.gates[:0]
-    weight_gradients(
-        share, shares, H, 4 * H, R - first_row, EvenRows(kept.h_prev, 0, 1), h_step, dz, grads.dWh, none, scratch
-    )
+    weight_gradients(share, shares, H, 4 * H, R - first_row, EvenRows(kept.h_prev, 0, 1), h_step, dz, grads.dWh, none, scratch)
     weight_gradients(share, shares, D, 4 * H, count, EvenRows(inputs, 0, 1), input_step, sums, grads.dWx, grads.db, scratch)
     matmul(share, shares, count, D, 4 * H, sums, even_matrix(Wx, 0, 4 * H, 1, 4 * H), dx, added, scratch)
 
@@ -567,18 +566,15 @@ def _sequence_backward(dhs, dh_last, dc_last, weights, kept, dx, grads, state_gr
     weight_numbers = panel_numbers(4 * H, H, dtype)
     copies = _copies(weight_numbers, dtype)
     own = copies > 1
-    packed, *arrays = pieces(
-        dtype, copies * (1 if own else G) * weight_numbers, *[N * h_step, N * H, V * gate_step] * G
-    )
-    packed = [Packed(packed, 0 if own else d * weight_numbers, 4 * H, H) for d in range(G)]
+    panels, *arrays = pieces(dtype, copies * (1 if own else G) * weight_numbers, *[N * h_step, N * H, V * gate_step] * G)
+    packed = [Packed(panels, 0 if own else d * weight_numbers, 4 * H, H) for d in range(G)]
     dh0, dc0 = (empty((G, N, H), dtype), empty((G, N, H), dtype)) if state_gradient else (None, None)
-    gradient = [
-        StateGradient(
-            State(_direction(dh_last, d, dtype), _direction(dc_last, d, dtype)), arrays[3 * d], arrays[3 * d + 1],
-            State(_direction(dh0, d, dtype), _direction(dc0, d, dtype)),
-        )
-        for d in range(G)
-    ]  # fmt: skip
+    gradient, token_sums = [], []
+    for d in range(G):
+        dh, dc, of_tokens = of_direction(arrays, d)
+        last = State(_direction(dh_last, d, dtype), _direction(dc_last, d, dtype))
+        gradient.append(StateGradient(last, dh, dc, State(_direction(dh0, d, dtype), _direction(dc0, d, dtype))))
+        token_sums.append(of_tokens)
     Wx, Wh = ([flat(W) for W in weights[first::3]] for first in (0, 1))
     if not own:
         _pack_transposed(*_both(Wh), *_both(packed), G, work=G * 4 * weight_numbers)
@@ -591,7 +587,7 @@ def _sequence_backward(dhs, dh_last, dc_last, weights, kept, dx, grads, state_gr
     sums, rows = [a.gates for a in activations], [real_rows(None, R, 1), kept.turned]
     x_rows = activations[0].positions
     if V:
-        sums, rows = [arrays[3 * d + 2] for d in range(G)], [real_rows(None, V, 1)] * 2
+        sums, rows = token_sums, [real_rows(None, V, 1)] * 2
         x_rows = rows[0]
         _sum_by_token(
             V, sizes, *_both([a.tokens for a in activations]), *_both([a.gates for a in activations]), *_both(sums), G,

@@ -29,7 +29,7 @@ from .engine.product import (
     weight_gradients,
     zeros_for,
 )
-from .engine.values import EvenRows, Floats, Indices, Matrix, Packed, Place, Rows, Scratch
+from .engine.values import EvenRows, Indices, Matrix, Packed, Place, Rows, Scratch
 from .lstm import (
     Activations,
     Order,
@@ -163,7 +163,7 @@ def _forward(
 
     numbers: by what the gradient of each target is multiplied, the scale of attention, the part of a target that is spread.
     """
-    N, T1, T2, D, H, V1, V2 = shape[:7]
+    N, T1, T2, H, V2 = shape.N, shape.T1, shape.T2, shape.H, shape.V2
     joined_step, firsts, NH = shape.joined_step, layout.firsts, N * H
     scratch, none, sizes = Scratch(panels[share], tiles[share]), memory[:0], _sizes_of(shape)
     samples, mine1, mine2 = _samples(share, shares, block, layout.order1.samples, layout.order2.samples)

@@ -62,7 +62,8 @@ def _emit_backward(typingctx, count, A, keys, query, v, ds, dkeys, dquery, dv):
         one = vectors.constant(1)
         with cgutils.for_range(builder, count, intp=_i64) as loop:
             key, dkey = (
-                Row(vectors, even_row(context, builder, signature.args[i], rows, loop.index)) for i, rows in ((2, keys), (6, dkeys))
+                Row(vectors, even_row(context, builder, signature.args[i], rows, loop.index))
+                for i, rows in ((2, keys), (6, dkeys))
             )
             gradient = broadcast(builder, ds.load_number(loop.index), vectors.type)
 

@@ -331,7 +331,7 @@ def weight_gradients(
 
 @separate
 def dots(rows: int, columns: int, depth: int, a: EvenRows, b: EvenRows, c: EvenRows, tile: Floats):
-    """c = a b^T for rows of a and b that are contiguous: number j of row r of c is the dot product of row r of a with row j of b.
+    """c = a b^T: number j of row r of c is the dot product of row r of a with row j of b, ``depth`` numbers each.
 
     ``tile``: 16 numbers.
     """
