@@ -22,6 +22,7 @@ from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
 from .engine.jit import cache_folder as cache_folder
 from .engine.jit import set_num_threads as set_num_threads
+from .input_feeding import input_feeding_backward, input_feeding_forward
 from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward, lstm_forward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
@@ -47,6 +48,8 @@ __all__ = [
     "embedding_lstm_backward",
     "embedding_lstm_forward",
     "greedy_search",
+    "input_feeding_backward",
+    "input_feeding_forward",
     "lstm_backward",
     "lstm_forward",
     "momentum_update",

@@ -136,7 +136,7 @@ def weighted_sum_backward(dc, hs, a, lengths):
 
 
 @separate
-def _add_weighted_rows(
+def add_weighted_rows(
     rows: int, columns: int, depth: int, a: Matrix, b: EvenRows, c: EvenRows, c_rows: Indices, accumulate: int, scratch: Scratch
 ):  # fmt: skip
     """c = (or +=) the product of a, ``rows`` x ``depth``, with the ``depth`` > 0 rows of b, of ``columns`` numbers.
@@ -260,7 +260,7 @@ def attend(
     if real1 > 0:
         of_weights = even_matrix(weights.numbers, weights.at, real2, T1, 1)
         of_values = EvenRows(values.numbers, values.at, E)
-        _add_weighted_rows(real2, E, real1, of_weights, of_values, contexts, np.empty(real2, np.int64), False, scratch)
+        add_weighted_rows(real2, E, real1, of_weights, of_values, contexts, np.empty(real2, np.int64), False, scratch)
     for t in range(real2):
         at = contexts.start + t * contexts.step
         if real1 == 0:
@@ -351,15 +351,15 @@ def attend_backward(
     of_columns, columns = even_matrix(weights.numbers, weights.at, real1, 1, T1), even_matrix(ds, 0, real1, 1, T1)
     if v.size == 0:
         rows = even_matrix(ds, 0, real2, T1, 1)
-        _add_weighted_rows(real2, A, real1, rows, of_keys, dqueries, c_rows, True, scratch)
+        add_weighted_rows(real2, A, real1, rows, of_keys, dqueries, c_rows, True, scratch)
     if values_are_keys:
-        _add_weighted_rows(real1, E, real2, of_columns, dcontexts, to_dkeys, c_rows, False, scratch)
+        add_weighted_rows(real1, E, real2, of_columns, dcontexts, to_dkeys, c_rows, False, scratch)
     else:
         to_dvalues = EvenRows(dvalues.numbers, dvalues.at, E)
-        _add_weighted_rows(real1, E, real2, of_columns, dcontexts, to_dvalues, c_rows, False, scratch)
+        add_weighted_rows(real1, E, real2, of_columns, dcontexts, to_dvalues, c_rows, False, scratch)
         clear(dvalues.numbers, dvalues.at + real1 * E, (T1 - real1) * E)
     if v.size == 0:
-        _add_weighted_rows(real1, A, real2, columns, queries, to_dkeys, c_rows, values_are_keys, scratch)
+        add_weighted_rows(real1, A, real2, columns, queries, to_dkeys, c_rows, values_are_keys, scratch)
     else:
         if not values_are_keys:
             clear(dkeys.numbers, dkeys.at, real1 * A)

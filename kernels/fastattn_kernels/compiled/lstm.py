@@ -164,7 +164,7 @@ def _direction(states, d, dtype):
 
 
 @kernel
-def _copy_state(source, start, target, position, H):
+def copy_state(source, start, target, position, H):
     """Copy the state of a sample; an empty source stands for zeros."""
     if source.size > 0:
         copy(source, start, target, position, H)
@@ -173,7 +173,7 @@ def _copy_state(source, start, target, position, H):
 
 
 @kernel
-def _copy_masked(source, start, target, position, mask, mask_at, H):
+def copy_masked(source, start, target, position, mask, mask_at, H):
     """Copy a row, times a row of a mask, if there is a mask."""
     if mask.size == 0:
         copy(source, start, target, position, H)
@@ -195,13 +195,13 @@ def project(share: int, shares: int, sizes: Sizes, x: Matrix, weights: Weights, 
 @kernel
 def pack_rows(share, shares, W, packed):
     """Pack a flat matrix, row after row, to be multiplied with."""
-    pack_matrix(share, shares, even_matrix(W, 0, packed.depth, packed.columns, 1), packed)
+    pack_matrix(share, shares, even_matrix(W, 0, packed.depth, packed.columns, 1), packed, 0)
 
 
 @kernel
 def pack_transposed(share, shares, W, packed):
     """Pack the transpose of a flat matrix."""
-    pack_matrix(share, shares, even_matrix(W, 0, packed.depth, 1, packed.depth), packed)
+    pack_matrix(share, shares, even_matrix(W, 0, packed.depth, 1, packed.depth), packed, 0)
 
 
 @shared
@@ -248,11 +248,11 @@ def forward_of_samples(
     projected_rows = np.empty(mine.size, np.int64)
     for r in mine:
         n = samples[r]
-        _copy_state(first.c, n * H, cs, r * H, H)
+        copy_state(first.c, n * H, cs, r * H, H)
         copy(cs, r * H, last.c, n * H, H)
-        _copy_state(first.h, n * H, last.h, n * H, H)
+        copy_state(first.h, n * H, last.h, n * H, H)
         if first_row == 0 and r < starts[1]:
-            _copy_masked(first.h, n * H, h_prev, r * h_step, mask, n * H, H)
+            copy_masked(first.h, n * H, h_prev, r * h_step, mask, n * H, H)
     rows_now = mine.size
     for t in range(T):
         start, after = starts[t], starts[t + 1]
@@ -281,7 +281,7 @@ def forward_of_samples(
             h, c, c_prev = hs.start + positions[row] * hs.step, (N + row) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
             gates_forward(H, Place(gates, row * gate_step), Place(cs, c_prev), Place(cs, c), Place(hs.numbers, h))
             if r < running_next:
-                _copy_masked(hs.numbers, h, h_prev, (after - first_row + r) * h_step, mask, n * H, H)
+                copy_masked(hs.numbers, h, h_prev, (after - first_row + r) * h_step, mask, n * H, H)
             else:
                 copy(hs.numbers, h, last.h, n * H, H)
                 copy(cs, c, last.c, n * H, H)
@@ -445,8 +445,8 @@ def backward_of_samples(
     gate_rows, dh_rows = scaled(mine, gate_step), row_addresses(dh, mine, h_step)
     to_dh = Rows(dh_rows, 0, 0)
     for r in mine:
-        _copy_state(last.h, samples[r] * H, dh, r * h_step, H)
-        _copy_state(last.c, samples[r] * H, dc, r * H, H)
+        copy_state(last.h, samples[r] * H, dh, r * h_step, H)
+        copy_state(last.c, samples[r] * H, dc, r * H, H)
     rows = 0
     for t in range(T - 1, -1, -1):
         start = starts[t]

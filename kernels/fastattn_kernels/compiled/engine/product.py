@@ -149,14 +149,14 @@ def _pack_panels(b: Matrix, k_first: int, k_last: int, columns: int, p_first: in
 
 
 @separate
-def pack_matrix(share: int, shares: int, b: Matrix, packed: Packed):
-    """A share of packing a whole matrix, 64 rows of a panel at a time."""
-    width = panel_width(packed.numbers)
-    panel_count, blocks = ceil_div(packed.columns, width), ceil_div(packed.depth, 64)
+def pack_matrix(share: int, shares: int, b: Matrix, packed: Packed, first: int):
+    """A share of packing all rows of a matrix, from row ``first`` of the packed one on: 64 rows of a panel at a time."""
+    width, depth = panel_width(packed.numbers), b.rows.size
+    panel_count, blocks = ceil_div(packed.columns, width), ceil_div(depth, 64)
     for task in range(share * panel_count * blocks // shares, (share + 1) * panel_count * blocks // shares):
         p, k = task // blocks, task % blocks * 64
-        block = Panels(packed.numbers, packed.start + (p * packed.depth + k) * width, width, 0)
-        _pack_panels(b, k, min(k + 64, packed.depth), packed.columns, p, p + 1, block)
+        block = Panels(packed.numbers, packed.start + (p * packed.depth + first + k) * width, width, 0)
+        _pack_panels(b, k, min(k + 64, depth), packed.columns, p, p + 1, block)
 
 
 # So much of a packed matrix stays in the second-level cache while all rows pass.
