@@ -13,10 +13,11 @@ from .engine.product import (
     same_row,
     scaled,
     scratch,
+    scratch_of,
     weight_gradients,
     zeros_for,
 )
-from .engine.values import EvenRows, Matrix, Rows, Scratch
+from .engine.values import EvenRows, Matrix, Rows
 from .engine.vector import copy, copy_transposed
 
 _LARGE = 8 << 20  # bytes of dW that no cache near a core keeps
@@ -27,7 +28,7 @@ def _forward(share, shares, x, rows, W, b, out, panels, tiles):
     K, V = W.shape
     of_x, to_out = Matrix(x, 0, scaled(rows, K), 0, 1), Rows(row_addresses(out, rows, V), 0, 0)
     addends = same_row(b, rows.size) if b.size > 0 else zeros_for(to_out)
-    own = Scratch(panels[share], tiles[share])
+    own = scratch_of(share, panels, tiles)
     matmul(share, shares, rows.size, V, K, of_x, even_matrix(W.reshape(W.size), 0, K, V, 1), to_out, addends, own)
 
 
@@ -80,7 +81,7 @@ def _transpose(share, shares, x, rows, block, transposed, step):
 @shared
 def _backward(share, shares, dout, rows, W, x, x_row_step, x_step, dx, dW, db, panels, tiles):
     K, V = W.shape
-    own = Scratch(panels[share], tiles[share])
+    own = scratch_of(share, panels, tiles)
     of_dout, to_dx = Matrix(dout, 0, scaled(rows, V), 0, 1), Rows(row_addresses(dx, rows, K), 0, 0)
     transposed = even_matrix(W.reshape(W.size), 0, V, 1, V)
     matmul(share, shares, rows.size, K, V, of_dout, transposed, to_dx, zeros_for(to_dx), own)

@@ -11,8 +11,8 @@ import numpy as np
 from .engine.additive import additive_scores, additive_scores_backward
 from .engine.buffers import empty, flat, nothing
 from .engine.compiling import kernel
-from .engine.cpu import GROUPS, MAX_ROWS
-from .engine.jit import separate, shared
+from .engine.cpu import GROUPS
+from .engine.jit import leaf, separate, shared
 from .engine.padding import all_lengths, block_of_samples, samples_of
 from .engine.product import (
     dots,
@@ -23,6 +23,7 @@ from .engine.product import (
     panel_width,
     products,
     scratch,
+    scratch_of,
     tile_count,
     zeros_for,
 )
@@ -135,7 +136,7 @@ def weighted_sum_backward(dc, hs, a, lengths):
     return dhs, da
 
 
-@separate
+@leaf
 def add_weighted_rows(
     rows: int, columns: int, depth: int, a: Matrix, b: EvenRows, c: EvenRows, c_rows: Indices, accumulate: int, scratch: Scratch
 ):  # fmt: skip
@@ -164,9 +165,9 @@ def add_weighted_rows(
     count = columns - column
     if count == 0:
         return
-    edge, tile = scratch
+    edge, tile = scratch.panels, scratch.tile
     edge_rows = edge.size // group
-    to_tile = Rows(even_row_addresses(tile, MAX_ROWS, group), 0, 0)
+    to_tile = Rows(scratch.tile_rows, 0, 0)
     for k_first in range(0, depth, edge_rows):
         k_count = min(edge_rows, depth - k_first)
         for k in range(k_count):
@@ -182,13 +183,13 @@ def add_weighted_rows(
             for r in range(row_count):
                 at = c.start + (first + r) * c.step + column
                 for j in range(group):
-                    tile[r * group + j] = c.numbers[at + j] if old and j < count else 0
+                    tile[r * width + j] = c.numbers[at + j] if old and j < count else 0
             of_a = Matrix(a.numbers, a.start + k_first * a.step, a.rows, a.first + first, a.step)
             products(row_count, 1, 1, k_count, of_a, Panels(edge, 0, group, 0), to_tile, to_tile, nothing_ahead)
             for r in range(row_count):
                 at = c.start + (first + r) * c.step + column
                 for j in range(count):
-                    c.numbers[at + j] = tile[r * group + j]
+                    c.numbers[at + j] = tile[r * width + j]
 
 
 @separate
@@ -282,7 +283,7 @@ def _forward(
     """shape: N, T1, T2 and the widths, as in `Extent`. The arrays are flat."""
     N, T1, T2, A, E, S = shape
     width = E + S
-    scratch = Scratch(edges[share], tiles[share])
+    scratch = scratch_of(share, edges, tiles)
     for n in samples_of(share, shares, N, block):  # as the LSTM's, without lengths: they are in this core's cache
         real2 = lengths_dec[n]
         attend(
@@ -378,7 +379,7 @@ def _backward(
     """dvs: a row for each sample, for its part of the gradient of v."""
     N, T1, T2, A, E, S = shape
     width = E + S
-    scratch = Scratch(edges[share], tiles[share])
+    scratch = scratch_of(share, edges, tiles)
     for n in samples_of(share, shares, N, block):  # as the LSTM's, without lengths: they are in this core's cache
         at1, at2 = n * T1, n * T2
         clear(dvs, n * v.size, v.size)

@@ -3,8 +3,8 @@
 A share takes its samples through all target steps, attention included, and waits for nobody. Rows of real target steps stand
 one after another, sample by sample: row firsts[n] + t is that of step t of sample n, in all arrays here.
 
-- ``inputs``: of each layer, a row is [what it reads | h_(t-1) | 1]: the first layer reads what is fed, h~ of the step before; the
-  others the output of the layer below. One product with [Wx; Wh] makes a step's gates, and one with dz the gradients of both.
+- ``inputs``: of each layer, a row is [what it reads | h_(t-1) | 1]: the first layer reads what is fed, h~ of the step before,
+  the others the output of the layer below. One product with [Wx; Wh] makes a step's gates, one with dz the gradients of both.
 - ``projected``: x Wx + b of the first layer, as in `lstm`: for each token, or for each row, where the gates are to stand.
 - ``gates``, ``cs``: of each layer, as in `lstm`; a sample's rows of ``cs`` begin with c0.
 - ``joined``: a row is [context | output of the last layer], of which h~ is made.
@@ -24,7 +24,7 @@ from .engine.additive import additive_scores, additive_scores_backward
 from .engine.buffers import empty, flat, nothing, pieces
 from .engine.compiling import kernel
 from .engine.gates import gates_backward, gates_forward
-from .engine.jit import separate, shared
+from .engine.jit import leaf, separate, shared
 from .engine.padding import all_lengths, block_of_samples, real_rows, samples_of, zeros_at_padding
 from .engine.product import (
     dots,
@@ -40,6 +40,7 @@ from .engine.product import (
     same_row,
     scaled,
     scratch,
+    scratch_of,
     zeros_for,
 )
 from .engine.values import EvenRows, Floats, Indices, Matrix, Packed, Place, Rows, Scratch
@@ -187,7 +188,7 @@ def _tanh_rows(given, out):
         out[j] = tanh(given[j])
 
 
-@separate
+@leaf
 def _attend_step(
     shape: Shape, real1: int, n: int, source: Source, query: Place, scores: Place, context: Place, tile: Floats
 ):  # fmt: skip
@@ -205,7 +206,7 @@ def _attend_step(
     _weighted_sum(real1, values, scores, context.numbers[context.at : context.at + E])
 
 
-@separate
+@leaf
 def _begin(n: int, shape: Shape, batch: Batch, first: States, last: States, masks: Masks, kept: Kept):
     """What stands before the first step of sample n: its states, and the first row of its inputs."""
     N, H, K, R = shape.N, shape.H, shape.K, batch.firsts[shape.N]
@@ -219,7 +220,7 @@ def _begin(n: int, shape: Shape, batch: Batch, first: States, last: States, mask
     copy_state(first.feed, n * K, kept.inputs, batch.firsts[n] * shape.input_step, K)
 
 
-@separate
+@leaf
 def _end_layer(n: int, t: int, layer: int, shape: Shape, batch: Batch, last: States, masks: Masks, kept: Kept):
     """After a product with the weights of a layer: its gates, its state, and what the next step and the next layer read."""
     N, T2, H, L, R = shape.N, shape.T2, shape.H, shape.L, batch.firsts[shape.N]
@@ -283,7 +284,7 @@ def _prepare_rest(share, shares, shape: Shape, x, x_rows, Wx, b, Wq, Wc, prepare
     pack_matrix(share, shares, even_matrix(Wc, 0, E + H, K, 1), _packed(prepared, L + 1, E + H, K), 0)
     sizes = Sizes(D, H, 0, 0, shape.gate_step)
     rows = Matrix(x, 0, scaled(x_rows, D), 0, 1)
-    project(share, shares, sizes, rows, Weights(Wx, Wx[:0], b), prepared.projected, Scratch(panels[share], tiles[share]))
+    project(share, shares, sizes, rows, Weights(Wx, Wx[:0], b), prepared.projected, scratch_of(share, panels, tiles))
 
 
 @shared
@@ -464,7 +465,7 @@ class SourceGradients(NamedTuple):
     dvs: Floats
 
 
-@separate
+@leaf
 def _attend_step_backward(
     shape: Shape, real1: int, n: int, source: Source, query: Place, weights: Place, ds: Place, dcontext: Place, dquery: Place,
     into: SourceGradients, tile: Floats,
@@ -508,7 +509,7 @@ def _source_gradients(
         add_weighted_rows(real1, A, real2, ds, queries, dkeys, c_rows, are_keys, scratch)
 
 
-@separate
+@leaf
 def _begin_layer_backward(
     n: int, t: int, layer: int, shape: Shape, batch: Batch, kept: Kept, falling: Falling
 ):  # fmt: skip
@@ -522,7 +523,7 @@ def _begin_layer_backward(
     )  # fmt: skip
 
 
-@separate
+@leaf
 def _end_layer_backward(n: int, t: int, layer: int, shape: Shape, masks: Masks, falling: Falling):
     """After the products of dz: the masks, and dy of the layer below."""
     N, T2, H = shape.N, shape.T2, shape.H
@@ -563,7 +564,7 @@ def _backward(
     gate_step, joined_step, query_step, h_step, out_step = (
         shape.gate_step, shape.joined_step, shape.query_step, shape.h_step, shape.out_step,
     )  # fmt: skip
-    scratch = Scratch(panels[share], tiles[share])
+    scratch = scratch_of(share, panels, tiles)
     samples = _my_samples(share, shares, block, batch)
     rows = _firsts(samples, batch.firsts)
     gate_rows, out_rows, query_rows = scaled(rows, gate_step), scaled(rows, out_step), scaled(rows, query_step)
@@ -656,7 +657,7 @@ def _layer_gradients(share, shares, layer, shape: Shape, R, kept: Kept, dWx, dWh
     dz = even_matrix(kept.gates, layer * R * shape.gate_step, R, shape.gate_step, 1)
     to = Rows(c_rows, 0, 0)
     matmul(
-        share, shares, width + H + 1, 4 * H, R, inputs, dz, to, zeros_for(to), Scratch(panels[share], tiles[share])
+        share, shares, width + H + 1, 4 * H, R, inputs, dz, to, zeros_for(to), scratch_of(share, panels, tiles)
     )  # fmt: skip
 
 
@@ -666,7 +667,7 @@ def _other_gradients(
 ):  # fmt: skip
     """Those of x and of its rows of Wx, of Wc, and of Wq. xs: the rows of x, sums: those of dz that go with them."""
     D, H, K, A, E, gate_step = shape.D, shape.H, shape.K, shape.A, shape.E, shape.gate_step
-    scratch = Scratch(panels[share], tiles[share])
+    scratch = scratch_of(share, panels, tiles)
     count = dx_rows.size
     of_sums = even_matrix(sums, 0, count, gate_step, 1)
     to_dWx = Rows(even_row_addresses(dWx, D, 4 * H), 0, 0)

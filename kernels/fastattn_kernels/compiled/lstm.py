@@ -31,7 +31,7 @@ from .engine.buffers import empty, flat, nothing, pieces
 from .engine.compiling import kernel
 from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
-from .engine.jit import num_shares, separate, shared
+from .engine.jit import leaf, num_shares, separate, shared
 from .engine.padding import block_of_samples, real_rows, samples_of, zeros_at_padding
 from .engine.product import (
     ceil_div,
@@ -47,11 +47,12 @@ from .engine.product import (
     same_row,
     scaled,
     scratch,
+    scratch_of,
     weight_gradients,
     zeros_for,
 )
 from .engine.values import EvenRows, Floats, Indices, Matrix, Packed, Place, Rows, Scratch
-from .engine.vector import clear, copy
+from .engine.vector import TO_ZEROS, clear, copy
 
 
 class Order(NamedTuple):
@@ -208,11 +209,91 @@ def pack_transposed(share, shares, W, packed):
 def _prepare(share, shares, directions, sizes: Sizes, x, weights1: Weights, weights2: Weights, prepared1: Prepared,
              prepared2: Prepared, rows1, rows2, panels, tiles):  # fmt: skip
     """Pack Wh, and project all rows of x."""
-    own = Scratch(panels[share], tiles[share])
+    own = scratch_of(share, panels, tiles)
     for d in range(directions):
         weights, prepared, rows = (weights1, prepared1, rows1) if d == 0 else (weights2, prepared2, rows2)
         pack_rows(share, shares, weights.Wh, prepared.Wh)
         project(share, shares, sizes, Matrix(x, 0, rows, 0, 1), weights, prepared.projected, own)
+
+
+class Running(NamedTuple):
+    """A share's places in the order of the samples, rising; of each, where its rows begin in step 0; memory for addresses."""
+
+    places: Indices
+    h_rows: Indices
+    gate_rows: Indices
+    projected_rows: Indices
+
+
+@leaf
+def _inputs_of_tokens(share: int, shares: int, sizes: Sizes, tokens: Indices, occurs: Indices, x: Floats, inputs: Floats):
+    """A share of the rows [x | 1] of all tokens. occurs: a number for each token, zeros."""
+    D, V = sizes.D, occurs.size
+    for i in range(tokens.size):
+        occurs[tokens[i]] = 1
+    for v in range(share * V // shares, (share + 1) * V // shares):
+        if occurs[v] > 0:
+            copy(x, v * D, inputs, v * sizes.input_step, D)
+        else:  # whatever stands there, NaN too, must not come into dWx
+            clear(inputs, v * sizes.input_step, D)
+        inputs[v * sizes.input_step + D] = 1
+
+
+@leaf
+def _begin(places: Indices, order: Order, sizes: Sizes, kept: Activations, first: State, last: State):
+    """The states before the first step."""
+    H = sizes.H
+    for i in range(places.size):
+        r = places[i]
+        n = order.samples[r]
+        copy_state(first.c, n * H, kept.cs, r * H, H)
+        copy(kept.cs, r * H, last.c, n * H, H)
+        copy_state(first.h, n * H, last.h, n * H, H)
+        if first.h.size > 0 and r < order.starts[1]:
+            copy_masked(first.h, n * H, kept.h_prev, r * sizes.h_step, kept.mask, n * H, H)
+
+
+@leaf
+def _step(
+    t: int, rows_now: int, mine: Running, order: Order, sizes: Sizes, x: Floats, inputs: Floats, prepared: Prepared,
+    kept: Activations, first_row: int, last: State, hs: EvenRows,
+):  # fmt: skip
+    """Step t of the first of a share's rows, those that are still running; zeros at padding. first_row: of h_prev."""
+    D, H, input_step, h_step, gate_step = sizes
+    samples, starts = order
+    positions, tokens, h_prev, gates, cs, mask = kept
+    N, T = samples.size, starts.size - 1
+    start, after = starts[t], starts[t + 1]
+    running_next = starts[t + 2] - after if t + 1 < T else 0
+    to_gates = Rows(mine.gate_rows, 0, start * gate_step)
+    addends = to_gates
+    if tokens.size > 0:
+        addends = Rows(mine.projected_rows, 0, 0)
+        for i in range(rows_now):
+            token = tokens[start + mine.places[i]]
+            mine.projected_rows[i] = prepared.projected.ctypes.data + token * gate_step * gates.itemsize
+            if start < first_row:
+                copy(prepared.projected, token * gate_step, gates, (start + mine.places[i]) * gate_step, 4 * H)
+    elif inputs.size > 0:
+        for i in range(rows_now):
+            row = start + mine.places[i]
+            copy(x, positions[row] * D, inputs, row * input_step, D)
+            inputs[row * input_step + D] = 1
+    if start >= first_row:
+        h_before = Matrix(h_prev, (start - first_row) * h_step, mine.h_rows, 0, 1)
+        multiply_rows(rows_now, h_before, prepared.Wh, to_gates, addends, -1)
+    for i in range(rows_now):
+        r = mine.places[i]
+        row, n = start + r, samples[r]
+        h, c, c_prev = hs.start + positions[row] * hs.step, (N + row) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
+        gates_forward(H, Place(gates, row * gate_step), Place(cs, c_prev), Place(cs, c), Place(hs.numbers, h))
+        if r < running_next:
+            copy_masked(hs.numbers, h, h_prev, (after - first_row + r) * h_step, mask, n * H, H)
+        else:
+            copy(hs.numbers, h, last.h, n * H, H)
+            copy(cs, c, last.c, n * H, H)
+    for i in range(rows_now, mine.places.size):
+        clear(hs.numbers, hs.start + (samples[mine.places[i]] * T + t) * hs.step, H)
 
 
 @separate
@@ -224,69 +305,22 @@ def forward_of_samples(
 
     inputs: empty if the other direction writes them. first, last: the states before and after. hs: a row for each position.
     """
-    D, H, input_step, h_step, gate_step = sizes
-    samples, starts = order
-    positions, tokens, h_prev, gates, cs, mask = kept
-    N, T = samples.size, starts.size - 1
-    V = x.size // D if tokens.size > 0 else 0
-    projected = prepared.projected
+    starts = order.starts
+    V = x.size // sizes.D if kept.tokens.size > 0 else 0
     if prepared.own > 0:
         pack_rows(0, 1, weights.Wh, prepared.Wh)
-        project(0, 1, sizes, even_matrix(x, 0, V, D, 1), weights, projected, scratch)
+        project(0, 1, sizes, even_matrix(x, 0, V, sizes.D, 1), weights, prepared.projected, scratch)
     if V > 0 and inputs.size > 0:
-        occurs = evenly_spaced(V, 0)
-        for token in tokens:
-            occurs[token] = 1
-        for v in range(share * V // shares, (share + 1) * V // shares):
-            if occurs[v] > 0:
-                copy(x, v * D, inputs, v * input_step, D)
-            else:  # whatever stands there, NaN too, must not come into dWx
-                clear(inputs, v * input_step, D)
-            inputs[v * input_step + D] = 1
+        _inputs_of_tokens(share, shares, sizes, kept.tokens, evenly_spaced(V, 0), x, inputs)
     first_row = starts[1] if first.h.size == 0 else 0  # the first that has a row of h_prev
-    h_rows, gate_rows = scaled(mine, h_step), row_addresses(gates, mine, gate_step)
-    projected_rows = np.empty(mine.size, np.int64)
-    for r in mine:
-        n = samples[r]
-        copy_state(first.c, n * H, cs, r * H, H)
-        copy(cs, r * H, last.c, n * H, H)
-        copy_state(first.h, n * H, last.h, n * H, H)
-        if first_row == 0 and r < starts[1]:
-            copy_masked(first.h, n * H, h_prev, r * h_step, mask, n * H, H)
+    gate_rows = row_addresses(kept.gates, mine, sizes.gate_step)
+    running = Running(mine, scaled(mine, sizes.h_step), gate_rows, np.empty(mine.size, np.int64))
+    _begin(mine, order, sizes, kept, first, last)
     rows_now = mine.size
-    for t in range(T):
-        start, after = starts[t], starts[t + 1]
-        while rows_now > 0 and mine[rows_now - 1] >= after - start:
+    for t in range(starts.size - 1):
+        while rows_now > 0 and mine[rows_now - 1] >= starts[t + 1] - starts[t]:
             rows_now -= 1
-        running_next = starts[t + 2] - after if t + 1 < T else 0
-        addends = Rows(gate_rows, 0, start * gate_step)
-        if V > 0:
-            addends = Rows(projected_rows, 0, 0)
-            for i in range(rows_now):
-                token = tokens[start + mine[i]]
-                projected_rows[i] = projected.ctypes.data + token * gate_step * gates.itemsize
-                if start < first_row:
-                    copy(projected, token * gate_step, gates, (start + mine[i]) * gate_step, 4 * H)
-        elif inputs.size > 0:
-            for i in range(rows_now):
-                row = start + mine[i]
-                copy(x, positions[row] * D, inputs, row * input_step, D)
-                inputs[row * input_step + D] = 1
-        if start >= first_row:
-            h_before = Matrix(h_prev, (start - first_row) * h_step, h_rows, 0, 1)
-            multiply_rows(rows_now, h_before, prepared.Wh, Rows(gate_rows, 0, start * gate_step), addends, -1)
-        for i in range(rows_now):
-            r = mine[i]
-            row, n = start + r, samples[r]
-            h, c, c_prev = hs.start + positions[row] * hs.step, (N + row) * H, ((N + starts[t - 1] if t > 0 else 0) + r) * H
-            gates_forward(H, Place(gates, row * gate_step), Place(cs, c_prev), Place(cs, c), Place(hs.numbers, h))
-            if r < running_next:
-                copy_masked(hs.numbers, h, h_prev, (after - first_row + r) * h_step, mask, n * H, H)
-            else:
-                copy(hs.numbers, h, last.h, n * H, H)
-                copy(cs, c, last.c, n * H, H)
-        for i in range(rows_now, mine.size):
-            clear(hs.numbers, hs.start + (samples[mine[i]] * T + t) * hs.step, H)
+        _step(t, rows_now, running, order, sizes, x, inputs, prepared, kept, first_row, last, hs)
 
 
 @kernel
@@ -313,7 +347,7 @@ def _forward(
     weights1: Weights, weights2: Weights, prepared1: Prepared, prepared2: Prepared, kept1: Activations, kept2: Activations,
     first1: State, first2: State, last1: State, last2: State, hs1: EvenRows, hs2: EvenRows, panels, tiles,
 ):  # fmt: skip
-    scratch = Scratch(panels[share], tiles[share])
+    scratch = scratch_of(share, panels, tiles)
     N = order.samples.size
     part, parts = _part(share, shares, directions, 0)
     if parts > 0:
@@ -426,6 +460,46 @@ def _pack_transposed(share, shares, W1, W2, packed1: Packed, packed2: Packed, di
         pack_transposed(share, shares, W2, packed2)
 
 
+@leaf
+def _begin_backward(places: Indices, order: Order, sizes: Sizes, gradient: StateGradient):
+    """The gradients of the states after the last step."""
+    H = sizes.H
+    for i in range(places.size):
+        r = places[i]
+        copy_state(gradient.last.h, order.samples[r] * H, gradient.dh, r * sizes.h_step, H)
+        copy_state(gradient.last.c, order.samples[r] * H, gradient.dc, r * H, H)
+
+
+@leaf
+def _undo_step(
+    t: int, rows: int, places: Indices, gate_rows: Indices, dh_rows: Indices, order: Order, sizes: Sizes, dhs: EvenRows,
+    gradient: StateGradient, packed: Packed, kept: Activations,
+):  # fmt: skip
+    """Step t of a share: the gates of its first rows become their dz, of which dh of the step before is made."""
+    H, h_step, gate_step = sizes.H, sizes.h_step, sizes.gate_step
+    samples, starts = order
+    N, start = samples.size, starts[t]
+    start_prev = starts[t - 1] if t > 0 else 0
+    for i in range(rows):
+        r = places[i]
+        row = start + r
+        c, c_prev = (N + row) * H, ((N + start_prev if t > 0 else 0) + r) * H
+        gates_backward(
+            H, Place(dhs.numbers, dhs.start + kept.positions[row] * dhs.step), Place(gradient.dh, r * h_step),
+            Place(gradient.dc, r * H), Place(kept.gates, row * gate_step), Place(kept.cs, c), Place(kept.cs, c_prev),
+        )  # fmt: skip
+    if t == 0 and gradient.first.h.size == 0:
+        return
+    to_dh, dz = Rows(dh_rows, 0, 0), Matrix(kept.gates, start * gate_step, gate_rows, 0, 1)
+    multiply_rows(rows, dz, packed, to_dh, Rows(dh_rows, TO_ZEROS, 0), start_prev * gate_step if t > 0 else -1)
+    if kept.mask.size > 0:
+        for i in range(rows):
+            at, mask_at = places[i] * h_step, samples[places[i]] * H
+            row, factors = gradient.dh[at : at + H], kept.mask[mask_at : mask_at + H]
+            for j in range(H):
+                row[j] *= factors[j]
+
+
 @separate
 def backward_of_samples(
     mine: Indices, order: Order, sizes: Sizes, dhs: EvenRows, gradient: StateGradient, Wh: Floats, own: int, packed: Packed,
@@ -435,45 +509,21 @@ def backward_of_samples(
 
     own: whether the transpose of Wh is to be packed by the share for itself.
     """
-    H, h_step, gate_step = sizes.H, sizes.h_step, sizes.gate_step
-    samples, starts = order
-    last, dh, dc, first = gradient
-    gates, cs, positions, mask = kept.gates, kept.cs, kept.positions, kept.mask
-    N, T = samples.size, starts.size - 1
+    H, starts = sizes.H, order.starts
     if own > 0:
         pack_transposed(0, 1, Wh, packed)
-    gate_rows, dh_rows = scaled(mine, gate_step), row_addresses(dh, mine, h_step)
-    to_dh = Rows(dh_rows, 0, 0)
-    for r in mine:
-        copy_state(last.h, samples[r] * H, dh, r * h_step, H)
-        copy_state(last.c, samples[r] * H, dc, r * H, H)
+    gate_rows, dh_rows = scaled(mine, sizes.gate_step), row_addresses(gradient.dh, mine, sizes.h_step)
+    _begin_backward(mine, order, sizes, gradient)
     rows = 0
-    for t in range(T - 1, -1, -1):
-        start = starts[t]
-        start_prev = starts[t - 1] if t > 0 else 0
-        while rows < mine.size and mine[rows] < starts[t + 1] - start:
+    for t in range(starts.size - 2, -1, -1):
+        while rows < mine.size and mine[rows] < starts[t + 1] - starts[t]:
             rows += 1
-        for i in range(rows):
-            r = mine[i]
-            row = start + r
-            c, c_prev = (N + row) * H, ((N + start_prev if t > 0 else 0) + r) * H
-            gates_backward(
-                H, Place(dhs.numbers, dhs.start + positions[row] * dhs.step), Place(dh, r * h_step), Place(dc, r * H),
-                Place(gates, row * gate_step), Place(cs, c), Place(cs, c_prev),
-            )  # fmt: skip
-        if t > 0 or first.h.size > 0:
-            dz = Matrix(gates, start * gate_step, gate_rows, 0, 1)
-            multiply_rows(rows, dz, packed, to_dh, zeros_for(to_dh), start_prev * gate_step if t > 0 else -1)
-            if mask.size > 0:
-                for i in range(rows):
-                    r = mine[i]
-                    row, factors = dh[r * h_step : r * h_step + H], mask[samples[r] * H : samples[r] * H + H]
-                    for j in range(H):
-                        row[j] *= factors[j]
-    if first.h.size > 0:
+        _undo_step(t, rows, mine, gate_rows, dh_rows, order, sizes, dhs, gradient, packed, kept)
+    if gradient.first.h.size > 0:
         for r in mine:
-            copy(dh, r * h_step, first.h, samples[r] * H, H)
-            copy(dc, r * H, first.c, samples[r] * H, H)
+            n = order.samples[r]
+            copy(gradient.dh, r * sizes.h_step, gradient.first.h, n * H, H)
+            copy(gradient.dc, r * H, gradient.first.c, n * H, H)
 
 
 @shared
@@ -494,7 +544,7 @@ def _backward(
         backward_of_samples(samples_of(part, parts, N, block), order, sizes, dhs2, gradient2, Wh2, own, packed, kept2)
 
 
-@separate
+@leaf
 def sum_by_token(
     share: int, shares: int, V: int, H: int, tokens: Indices, dz: EvenRows, sums: Floats
 ):  # fmt: skip
@@ -548,7 +598,7 @@ def _gradients(
     Wx1, Wx2, grads1: WeightGradients, grads2: WeightGradients, dx, x_rows, panels, tiles,
 ):  # fmt: skip
     """rows1, rows2: for each row of x, that of the sums of a direction."""
-    own = Scratch(panels[share], tiles[share])
+    own = scratch_of(share, panels, tiles)
     to_dx = Rows(row_addresses(dx, x_rows, sizes.D), 0, 0)
     of_x = Matrix(sums1, 0, scaled(rows1, sizes.gate_step), 0, 1)
     gradients(share, shares, R, sizes, kept1, inputs, of_x, Wx1, grads1, to_dx, zeros_for(to_dx), own)

@@ -21,8 +21,9 @@ from .engine.product import (
     same_row,
     scaled,
     scratch,
+    scratch_of,
 )
-from .engine.values import EvenRows, Matrix, Packed, Place, Rows, Scratch
+from .engine.values import EvenRows, Matrix, Packed, Place, Rows
 from .engine.vector import clear, copy
 from .lstm import Sizes, Weights, pack_rows, project
 from .softmax import softmax_row
@@ -39,7 +40,7 @@ def _prepare(
     if projected.size > 0:
         vectors = even_matrix(W.reshape(W.size), 0, V, D, 1)
         sizes = Sizes(D, H, 0, 0, gate_step)
-        project(share, shares, sizes, vectors, weights, projected, Scratch(panels[share], tiles[share]))
+        project(share, shares, sizes, vectors, weights, projected, scratch_of(share, panels, tiles))
     else:
         pack_rows(share, shares, weights.Wx, Packed(x_weights, 0, D, 4 * H))
     pack_rows(share, shares, weights.Wh, Packed(h_weights, 0, H, 4 * H))

@@ -26,10 +26,11 @@ from .engine.product import (
     same_row,
     scaled,
     scratch,
+    scratch_of,
     weight_gradients,
     zeros_for,
 )
-from .engine.values import EvenRows, Indices, Matrix, Packed, Place, Rows, Scratch
+from .engine.values import EvenRows, Indices, Matrix, Packed, Place, Rows
 from .lstm import (
     Activations,
     Order,
@@ -165,7 +166,7 @@ def _forward(
     """
     N, T1, T2, H, V2 = shape.N, shape.T1, shape.T2, shape.H, shape.V2
     joined_step, firsts, NH = shape.joined_step, layout.firsts, N * H
-    scratch, none, sizes = Scratch(panels[share], tiles[share]), memory[:0], _sizes_of(shape)
+    scratch, none, sizes = scratch_of(share, panels, tiles), memory[:0], _sizes_of(shape)
     samples, mine1, mine2 = _samples(share, shares, block, layout.order1.samples, layout.order2.samples)
     prepared = Prepared(1, Packed(own[share], 0, H, 4 * H), own[share, packed_numbers:])
     hs1, hs2, joined = _piece(memory, places, _HS), _piece(memory, places, _DECODER + _HS), _piece(memory, places, _JOINED)
@@ -210,7 +211,7 @@ def _backward(
     numbers: dloss, and the scale of the scores.
     """
     T1, T2, H, V2, firsts = shape.T1, shape.T2, shape.H, shape.V2, layout.firsts
-    scratch, none, sizes, dloss = Scratch(panels[share], tiles[share]), memory[:0], _sizes_of(shape), numbers[0]
+    scratch, none, sizes, dloss = scratch_of(share, panels, tiles), memory[:0], _sizes_of(shape), numbers[0]
     samples, mine1, mine2 = _samples(share, shares, block, layout.order1.samples, layout.order2.samples)
     rows, dscores, djoined = _rows_of(samples, firsts), _piece(memory, places, _SCORES), _piece(more, more_places, _DJOINED)
     packed, ds = Packed(own[share], 0, 4 * H, H), own[share, packed_numbers:]
@@ -276,7 +277,7 @@ def _gradients(
     share, shares, shape: Shape, layout: Layout, tokens: Tokens, R1, R2, weights, grads, memory, places, more, more_places,
     panels, tiles,
 ):  # fmt: skip
-    scratch, H, V2 = Scratch(panels[share], tiles[share]), shape.H, shape.V2
+    scratch, H, V2 = scratch_of(share, panels, tiles), shape.H, shape.V2
     _gradients_of(
         share, shares, shape, R1, shape.V1, _kept(memory, places, 0, layout.positions1, tokens.source),
         _piece(memory, places, _INPUTS), _piece(more, more_places, _SUMS), weights[_WX],

@@ -3,7 +3,7 @@
 from .engine.activation import exp
 from .engine.buffers import empty
 from .engine.compiling import reduction
-from .engine.jit import separate, shared
+from .engine.jit import leaf, shared
 from .engine.padding import all_lengths
 from .engine.values import Place
 
@@ -40,7 +40,7 @@ def exponentials(x, shift):
 # The rows are worked on in place: loops that read one row and write another that may be the same would not vectorise.
 
 
-@separate
+@leaf
 def softmax_row(row: Place, count: int):
     """A row of so many numbers becomes its softmax. It may be empty."""
     if count == 0:
@@ -51,7 +51,7 @@ def softmax_row(row: Place, count: int):
         x[i] = x[i] / total
 
 
-@separate
+@leaf
 def softmax_backward_row(gradient: Place, softmax: Place, count: int):
     """d, the gradient of a row y that is a softmax, becomes that of its argument: y (d - dot(d, y))."""
     d, y = gradient.numbers[gradient.at : gradient.at + count], softmax.numbers[softmax.at : softmax.at + count]

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from .gates import LANES, Row, Vectors, for_each_group, rows_at
-from .jit import separate
+from .jit import leaf
 from .values import EvenRows, Floats, Place
 from .vector import broadcast, data, even_row
 
@@ -125,13 +125,13 @@ def _typed_backward(count, A, keys, query, v, ds, dkeys, dquery, dv):
     return loop
 
 
-@separate
+@leaf
 def additive_scores(count: int, A: int, keys: EvenRows, query: Place, v: Floats, scores: Place):
     """scores[t] = v . tanh(key t + query), for ``count`` keys of A numbers."""
     _forward(count, A, keys, query, v, scores)
 
 
-@separate
+@leaf
 def additive_scores_backward(
     count: int, A: int, keys: EvenRows, query: Place, v: Floats, ds: Place, dkeys: EvenRows, dquery: Place, dv: Place
 ):  # fmt: skip

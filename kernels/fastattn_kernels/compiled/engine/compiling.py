@@ -121,6 +121,14 @@ def kernel(function: Any) -> Any:
     return _inner(function)
 
 
+def without_arrays(function: Any) -> Any:
+    """Like :func:`kernel`, for functions that make no arrays: references to those that they are given are not counted.
+
+    Each value with a name that is made of arrays would count them, up and down again.
+    """
+    return _inner(function, _nrt=False)
+
+
 def reduction(function: Any) -> Any:
     """Like :func:`kernel`, for loops that add up: in any order, fixed when it is compiled, so that they vectorise."""
     return _inner(function, fastmath={"reassoc", "contract", "nsz", "arcp"})

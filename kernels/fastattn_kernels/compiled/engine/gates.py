@@ -14,7 +14,7 @@ from numba.extending import intrinsic, overload
 from . import activation
 from .activation import sigmoid, tanh
 from .cpu import GROUP_BYTES
-from .jit import separate
+from .jit import leaf
 from .values import Place
 from .vector import broadcast, data, fused_multiply_add, load_vector, store_vector
 
@@ -246,7 +246,7 @@ def _typed_backward(H, dhs, dh, dc, z, c, c_prev):
     return loop
 
 
-@separate
+@leaf
 def gates_forward(H: int, z: Place, c_prev: Place, c: Place, h: Place):
     """z = (f, g, i, o), 4H numbers before their activation, becomes the gates in their place; c and h are made from them.
 
@@ -255,7 +255,7 @@ def gates_forward(H: int, z: Place, c_prev: Place, c: Place, h: Place):
     _forward(H, z, c_prev, c, h)
 
 
-@separate
+@leaf
 def gates_backward(H: int, dhs: Place, dh: Place, dc: Place, z: Place, c: Place, c_prev: Place):
     """Undoes :func:`gates_forward`: the gates at z become their dz; dc, that of this step, becomes that of the step before.
 

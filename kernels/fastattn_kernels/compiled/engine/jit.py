@@ -1,6 +1,7 @@
 """How a kernel is run, and how functions call each other by name (see `linking`, `threads`).
 
 - ``@separate``: a serial function that is compiled once for each dtype, and called by name;
+- ``@leaf``: the same, for one that makes no arrays;
 - ``@shared``: what a launch runs. Its first arguments are (share, shares), and it does one share of the work. Called from
   Python, without these two, it does all shares, on all threads.
 
@@ -18,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import buffers, linking, threads
-from .compiling import from_python, kernel, name_of
+from .compiling import from_python, kernel, name_of, without_arrays
 from .values import annotations, type_of, types_within, without_names
 
 # Work of fewer operations than this is done before a second thread has woken.
@@ -68,7 +69,20 @@ def separate(function: Any) -> Any:
 
     What its arguments are stands in their annotations (see `values`). Whoever calls it has it among its module's own names.
     """
-    dispatcher, name = kernel(function), name_of(function)
+    return _by_name(kernel(function), function)
+
+
+def leaf(function: Any) -> Any:
+    """Like :func:`separate`, for a function that makes no arrays.
+
+    It must not be given any by what it calls either, for nobody would let go of these; a test looks for that.
+    """
+    return _by_name(without_arrays(function), function)
+
+
+def _by_name(dispatcher: Any, function: Any) -> Any:
+    """What calls a compiled function by its name."""
+    name = name_of(function)
 
     def call(typingctx: Any, *argument_types: Any) -> Any:
         return linking.call(name, argument_types)

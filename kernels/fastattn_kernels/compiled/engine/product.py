@@ -9,13 +9,12 @@ divided.
 from functools import cache, lru_cache
 
 import numpy as np
-from numba import carray
 from numba.extending import overload
 
 from .buffers import empty, on_huge_pages
 from .compiling import kernel
 from .cpu import GROUP_BYTES, GROUPS, MAX_ROWS, TILE
-from .jit import num_shares, separate
+from .jit import leaf, num_shares, separate
 from .values import Ahead, EvenRows, Floats, Matrix, Packed, Panels, Place, Rows, Scratch
 from .vector import (
     DOT_ROWS,
@@ -24,9 +23,11 @@ from .vector import (
     TO_ZEROS,
     add_tile_dots,
     add_tile_products,
+    clear,
     copy,
+    copy_from,
+    copy_to,
     copy_transposed,
-    pointer_to,
 )
 
 _TILE_ROWS, _VECTOR_BYTES = TILE.rows, TILE.vector_bytes
@@ -94,7 +95,7 @@ def even_matrix(numbers, start, count, row_step, step):
     return Matrix(numbers, start, evenly_spaced(count, row_step), 0, step)
 
 
-@separate
+@leaf
 def _pack_panel(b: Matrix, k_first: int, k_last: int, columns: int, panel: Place):
     """Copy the rows k_first..k_last of b, ``columns`` numbers of each, into a panel, and zeros after them."""
     numbers, panels = b.numbers, panel.numbers
@@ -127,7 +128,7 @@ def _pack_panel(b: Matrix, k_first: int, k_last: int, columns: int, panel: Place
                 target[k * width + j] = 0
 
 
-@separate
+@leaf
 def _pack_panels(b: Matrix, k_first: int, k_last: int, columns: int, p_first: int, p_last: int, panels: Panels):
     """:func:`_pack_panel` for the panels p_first..p_last of ``columns`` columns: to panel 0, 1, ... of ``panels``.
 
@@ -148,7 +149,7 @@ def _pack_panels(b: Matrix, k_first: int, k_last: int, columns: int, p_first: in
         p += 1
 
 
-@separate
+@leaf
 def pack_matrix(share: int, shares: int, b: Matrix, packed: Packed, first: int):
     """A share of packing all rows of a matrix, from row ``first`` of the packed one on: 64 rows of a panel at a time."""
     width, depth = panel_width(packed.numbers), b.rows.size
@@ -163,7 +164,7 @@ def pack_matrix(share: int, shares: int, b: Matrix, packed: Packed, first: int):
 _BLOCK_BYTES = 384 << 10
 
 
-@separate
+@leaf
 def multiply_rows(rows: int, a: Matrix, weights: Packed, c: Rows, addends: Rows, ahead: int):
     """c = a times a packed matrix + addends (zeros if addends.first is TO_ZEROS), for some rows; a's numbers are 1 apart.
 
@@ -236,27 +237,21 @@ def same_row(array, count):
 
 
 @kernel
-def _edge_tile(rows, columns, depth, a, panel, c, addends, tile, tile_rows):
+def _edge_tile(rows, columns, depth, a, panel, c, addends, scratch):
     """A tile whose last lane group is not whole: made in scratch memory, so that nothing beyond the row of c is touched."""
-    width = panel_width(tile)
+    width = panel_width(scratch.tile)
     for r in range(rows):
-        row = tile[r * width : r * width + columns]
         if addends.first == TO_ZEROS:
-            row[:] = 0
+            clear(scratch.tile, r * width, columns)
         else:
-            added = carray(pointer_to(addends.addresses[addends.first + r], tile), addends.start + columns)[addends.start :]
-            for j in range(columns):
-                row[j] = added[j]
-    to_tile = Rows(tile_rows, 0, 0)
+            copy_from(addends.addresses[addends.first + r], addends.start, scratch.tile, r * width, columns)
+    to_tile = Rows(scratch.tile_rows, 0, 0)
     products(rows, 1, ceil_div(columns, width // GROUPS), depth, a, panel, to_tile, to_tile, Ahead(NOTHING_AHEAD, 0))
     for r in range(rows):
-        c_row = carray(pointer_to(c.addresses[c.first + r], tile), c.start + columns)[c.start :]
-        row = tile[r * width : r * width + columns]
-        for j in range(columns):
-            c_row[j] = row[j]
+        copy_to(scratch.tile, r * width, c.addresses[c.first + r], c.start, columns)
 
 
-@separate
+@leaf
 def matmul(
     share: int, shares: int, rows: int, columns: int, depth: int, a: Matrix, b: Matrix, c: Rows, addends: Rows, scratch: Scratch
 ):  # fmt: skip
@@ -274,7 +269,6 @@ def matmul(
     first_task, last_task = share * tasks // shares, (share + 1) * tasks // shares
     if first_task == last_task:
         return
-    tile_rows = even_row_addresses(scratch.tile, MAX_ROWS, width)  # stands in for c where its last columns are no whole group
     last_panel = (last_task - 1) // tiles + 1
     for p_first in range(first_task // tiles, last_panel, panel_block):
         p_last = min(p_first + panel_block, last_panel)
@@ -306,8 +300,15 @@ def matmul(
                     if count % group == 0:
                         products(row_count, side_by_side, count // group, k_count, of_a, of_b, of_c, added, ahead)
                     else:
-                        _edge_tile(row_count, count, k_count, of_a, of_b, of_c, added, scratch.tile, tile_rows)
+                        _edge_tile(row_count, count, k_count, of_a, of_b, of_c, added, scratch)
                     p += side_by_side
+
+
+@kernel
+def scratch_of(share, panels, tiles):
+    """A share's part of what :func:`scratch` gives."""
+    tile = tiles[share]
+    return Scratch(panels[share], tile, even_row_addresses(tile, MAX_ROWS, panel_width(tile)))
 
 
 @separate
@@ -329,7 +330,7 @@ def weight_gradients(
     matmul(share, shares, rows, V, depth, inputs, dout, gradients, zeros_for(gradients), scratch)
 
 
-@separate
+@leaf
 def dots(rows: int, columns: int, depth: int, a: EvenRows, b: EvenRows, c: EvenRows, tile: Floats):
     """c = a b^T: number j of row r of c is the dot product of row r of a with row j of b, ``depth`` numbers each.
 

@@ -75,10 +75,14 @@ class Ahead(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What a product writes into on its way: packed panels, and a tile (see `product.scratch`). Each share has its own."""
+    """What a product writes into on its way: packed panels, and a tile, with the addresses of its rows, a panel's width apart.
+
+    Each share has its own (see `product.scratch`).
+    """
 
     panels: Floats
     tile: Floats
+    tile_rows: Indices
 
 
 def annotations(function: Any) -> list[Any]:

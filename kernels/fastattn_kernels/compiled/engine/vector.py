@@ -23,7 +23,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .cpu import GROUP_BYTES, GROUPS, TILE
-from .jit import separate
+from .jit import leaf
 from .values import Ahead, EvenRows, Floats, Matrix, Panels, Rows
 
 _i32 = ir.IntType(32)
@@ -264,7 +264,7 @@ def _emit_tile_dots(typingctx, rows, columns, depth, a, b, tile):
     return signature, emit
 
 
-@separate
+@leaf
 def add_tile_products(
     rows: int, tiles: int, groups: int, depth: int, a: Matrix, b: Panels, c: Rows, addends: Rows, ahead: Ahead
 ):  # fmt: skip
@@ -278,7 +278,7 @@ def add_tile_products(
     _emit_tile_products(rows, tiles, groups, depth, a, b, c, addends, ahead)
 
 
-@separate
+@leaf
 def add_tile_dots(rows: int, columns: int, depth: int, a: EvenRows, b: EvenRows, tile: Floats):
     """tile[r, c] += the dot product of row r of a with row c of b, for r < rows <= DOT_ROWS, c < columns <= DOT_ROWS.
 
@@ -318,7 +318,7 @@ def _emit_copy_transposed(typingctx, source, start, step, target, position, targ
     return signature, emit
 
 
-@separate
+@leaf
 def copy_transposed(source: Floats, start: int, step: int, target: Floats, position: int, target_step: int):
     """Copy a square block, a lane group of numbers each way, transposed: number j of row i to number i of row j.
 
@@ -340,6 +340,38 @@ def copy(typingctx, source, start, target, position, count):
         source, start, target, position, count = arguments
         source = builder.gep(data(context, builder, signature.args[0], source), [start])
         target = builder.gep(data(context, builder, signature.args[2], target), [position])
+        cgutils.raw_memcpy(builder, target, source, count, signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def copy_from(typingctx, address, start, target, position, count):
+    """target[position : position + count] = the numbers from ``start`` beyond an address on, for a flat array."""
+    signature = types.void(types.int64, types.intp, target, types.intp, types.intp)
+
+    def emit(context, builder, signature, arguments):
+        address, start, target, position, count = arguments
+        number = number_type(signature.args[2].dtype)
+        source = builder.gep(builder.inttoptr(address, number.as_pointer()), [start])
+        target = builder.gep(data(context, builder, signature.args[2], target), [position])
+        cgutils.raw_memcpy(builder, target, source, count, signature.args[2].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+@intrinsic
+def copy_to(typingctx, source, position, address, start, count):
+    """The numbers from ``start`` beyond an address on = source[position : position + count], for a flat array."""
+    signature = types.void(source, types.intp, types.int64, types.intp, types.intp)
+
+    def emit(context, builder, signature, arguments):
+        source, position, address, start, count = arguments
+        number = number_type(signature.args[0].dtype)
+        source = builder.gep(data(context, builder, signature.args[0], source), [position])
+        target = builder.gep(builder.inttoptr(address, number.as_pointer()), [start])
         cgutils.raw_memcpy(builder, target, source, count, signature.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
