@@ -61,3 +61,7 @@ class RunsAsOne:
             as_one, out = None, one_after_another(*batch, **named)
         self._as_one = as_one  # only now: if the forward failed, the one before it may still have its backward
         return out
+
+    def _run_back(self, one_after_another: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        """The backward of what ran."""
+        return one_after_another(*given, **named) if self._as_one is None else self._as_one.backward(*given, **named)
