@@ -125,7 +125,7 @@ def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path
     try:
         if config["format_version"] == 1:  # when every model was the plain one
             embedding, hidden, dtype = (config.get(key) for key in ("embedding", "hidden", "dtype"))
-            return ModelConfig(vocabularies[0], embedding, hidden, vocabularies[1], str(dtype))  # type: ignore[arg-type]
+            return ModelConfig(vocabularies[0], embedding, hidden, vocabularies[1], dtype)  # type: ignore[arg-type]
         model_config = ModelConfig.from_json(config.get("model"))
     except (ValueError, TypeError) as error:
         raise ModelFolderError(path, f"the model: {error}") from error
