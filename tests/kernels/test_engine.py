@@ -427,18 +427,3 @@ def test_what_is_called_by_name_is_called_by_a_name_of_the_module():
                 if isinstance(node, ast.Name):
                     assert id(vars(module).get(node.id)) not in jit._separates, f"{name}.{function.name}: {node.id}"
     assert {"matmul", "multiply_rows", "attend", "forward_of_samples", "softmax_row"} <= found
-
-
-def test_functions_that_make_no_arrays_count_no_references():
-    """One that is given an array by what it calls would never let go of it."""
-    leaves = 0
-    for dispatcher, name in jit._separates.values():
-        if dispatcher.targetoptions.get("_nrt", True):
-            continue
-        leaves += 1
-        arguments = [type_of(annotation, types.float32) for annotation in annotations(dispatcher.py_func)]
-        linking.publish(dispatcher, name, arguments)
-        (compiled_for,) = [dispatcher.overloads[types_given] for types_given in dispatcher.overloads if "float32" in str(types_given)]
-        code = compiled_for.library.get_llvm_str()
-        assert "@NRT_incref(" not in code.replace("declare void @NRT_incref(", ""), name
-    assert leaves > 15

@@ -9,6 +9,7 @@ from fastattn_kernels import compiled, reference
 from fastattn_kernels.compiled import affine
 from fastattn_kernels.compiled.engine import jit
 from kernels.cases import CASES, SIZES, Draw, lengths_for
+from numba.core.runtime import _nrt_python, rtsys
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
@@ -91,6 +92,17 @@ def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypa
     for other in sets[1:]:
         for one, many in zip(sets[0], other):
             np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_kernel_lets_go_of_all_arrays_that_it_makes(name):
+    """A function that counts no references keeps an array for good if what it calls gives it one."""
+    results(compiled, name, "float32", (13, 4, 5, 67, 131), True)
+    _nrt_python.memsys_enable_stats()
+    before = rtsys.get_allocation_stats()
+    results(compiled, name, "float32", (13, 4, 5, 67, 131), True)
+    after = rtsys.get_allocation_stats()
+    assert after.alloc - before.alloc == after.free - before.free
 
 
 WITHOUT_PADDING = ("activation", "dropout", "norm", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
