@@ -129,6 +129,17 @@ def test_what_is_dropped_between_layers(backend, xs, hs_enc, rng):
     np.testing.assert_array_equal(np.isclose(outs, alone, rtol=1e-12, atol=0), mask == 0)
 
 
+def test_the_parts_keep_nothing_of_their_own(backend, xs, hs_enc, rng):
+    layer = feeding_of(rng, layers=1)
+    hs_dec = layer.lstms[0].forward(np.zeros((N, T2, D + K)))
+    cs = layer.attention.forward(hs_enc, hs_dec)
+    layer.forward(xs, hs_enc)
+    with pytest.raises(RuntimeError, match=r"^LSTM\.backward was called before LSTM\.forward"):
+        layer.lstms[0].backward(hs_dec)
+    with pytest.raises(RuntimeError, match=r"^Attention\.backward was called before Attention\.forward"):
+        layer.attention.backward(cs)
+
+
 def test_weights_that_a_caller_holds_stay_valid(backend, xs, hs_enc, rng):
     layer = feeding_of(rng)
     assert layer.attention_weight is None
