@@ -377,7 +377,8 @@ def test_the_plain_model_computes_what_it_always_computed(kernel_set, lengths, r
     Ws, Es, Wt, Et, Wa = model.params[0], model.params[1:4], model.params[4], model.params[5:8], model.params[8:]
     encoder = fastattn.EmbeddingLSTM(fastattn.Embedding(Ws), fastattn.LSTM(*Es))
     decoder = fastattn.EmbeddingLSTM(fastattn.Embedding(Wt), fastattn.LSTM(*Et))
-    attention, affine, loss = fastattn.Attention(join=True), fastattn.Affine(*Wa), fastattn.SoftmaxCrossEntropy()
+    attention, affine = fastattn.Attention(join=True), fastattn.Affine(*Wa)
+    loss = fastattn.SoftmaxCrossEntropy(overwrite_scores=True)
     source, target = (lengths.get(f"{side}_lengths") for side in ("source", "target"))
     target = None if target is None else np.array(target) - 1
     last = np.arange(N), np.array([T1] * N if source is None else source) - 1
