@@ -1,6 +1,7 @@
-"""What the sub-commands share: errors that the user can mend, and arguments checked as they are read."""
+"""What the sub-commands share: errors that the user can mend, arguments checked as they are read, the version."""
 
 import argparse
+import importlib.metadata
 from collections.abc import Callable
 
 
@@ -10,6 +11,14 @@ class UserError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM came."""
+
+
+def version() -> str:
+    """Of the installed package."""
+    try:
+        return importlib.metadata.version("fastattn")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def whole_number(low: int) -> Callable[[str], int]:

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 
-from .common import choose_computing
+from .common import choose_computing, version
 
 # As LLVM names them; what else a CPU can do makes no difference to the kernels.
 VECTOR_FEATURES = (
@@ -40,8 +40,6 @@ def facts() -> Iterator[tuple[str, object]]:
     from llvmlite import binding
 
     from fastattn import backend
-
-    from .main import version
 
     yield "fastattn", version()
     yield "Python", f"{platform.python_version()} ({platform.python_implementation()})"

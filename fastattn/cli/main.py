@@ -1,7 +1,6 @@
 """The `fastattn` command: its sub-commands, its exit codes, and what a signal or a closed pipe does."""
 
 import argparse
-import importlib.metadata
 import os
 import signal
 import sys
@@ -10,20 +9,12 @@ from types import FrameType
 from typing import NoReturn
 
 from . import attention, dates, evaluate, info, train, translate
-from .common import Terminated, UserError
+from .common import Terminated, UserError, version
 
 EXIT_CODES = """exit codes:
   0 done; 1 an error that you can mend, said in one line on standard error; 2 wrong usage;
   130 interrupted (Ctrl-C); 141 whoever read the output has gone; 143 terminated
 """
-
-
-def version() -> str:
-    """Of the installed package."""
-    try:
-        return importlib.metadata.version("fastattn")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def parser() -> argparse.ArgumentParser:

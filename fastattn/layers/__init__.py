@@ -9,13 +9,17 @@ Every layer raises ValueError for a wrong shape, a length out of range or an emp
 IndexError for a token id out of range, and RuntimeError for a backward before any forward.
 """
 
+from .activation import Tanh
 from .affine import Affine
 from .attention import Attention, AttentionLayer, AttentionWeight, WeightSum
 from .dropout import Dropout
 from .embedding import Embedding
+from .embedding_lstm import EmbeddingLSTM
+from .input_feeding import InputFeedingLSTM
 from .loss import CEloss, Softmax, SoftmaxCrossEntropy
-from .lstm import LSTM, EmbeddingLSTM
+from .lstm import LSTM, BiLSTM
 from .softmax import SoftmaxLayer
+from .stacked_lstm import StackedLSTM
 
 __all__ = [
     "LSTM",
@@ -23,12 +27,16 @@ __all__ = [
     "Attention",
     "AttentionLayer",
     "AttentionWeight",
+    "BiLSTM",
     "CEloss",
     "Dropout",
     "Embedding",
     "EmbeddingLSTM",
+    "InputFeedingLSTM",
     "Softmax",
     "SoftmaxCrossEntropy",
     "SoftmaxLayer",
+    "StackedLSTM",
+    "Tanh",
     "WeightSum",
 ]

@@ -126,3 +126,21 @@ def size(name: str, given: int) -> int:
     if given < 1:
         raise ValueError(f"{name} is {given}; expected at least 1")
     return int(given)
+
+
+def ratio(name: str, given: float) -> float:
+    """``given`` as a number from 0 to less than 1."""
+    if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {given!r}; expected a number")
+    if not 0 <= given < 1:
+        raise ValueError(f"{name} is {given!r}; expected 0 <= {name} < 1")
+    return float(given)
+
+
+def seed(name: str, given: int) -> int:
+    """``given`` as a whole number from 0 to 2^64 - 1."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise TypeError(f"{name} is {given!r}; expected a whole number")
+    if not 0 <= given < 2**64:
+        raise ValueError(f"{name} is {given}; expected a whole number from 0 to 2^64 - 1")
+    return int(given)

@@ -55,13 +55,16 @@ class SoftmaxCrossEntropy(Layer):
 
     overwrite_scores: the caller gives the scores away: forward may put their gradient in their place, which backward then
     returns, once for each forward. That saves memory, and passes over it. ignore_label: the number that stands in t where
-    there is no target; such positions count as little as padding.
+    there is no target; such positions count as little as padding. label_smoothing: while ``training`` is True, as it is at
+    first, this share of each target is taken from it and given to all tokens equally (Szegedy et al. 2016, section 7).
     """
 
-    def __init__(self, overwrite_scores: bool = False, ignore_label: int | None = None) -> None:
+    def __init__(self, overwrite_scores: bool = False, ignore_label: int | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.overwrite_scores = overwrite_scores
         self.ignore_label = ignore_label
+        self.label_smoothing = checks.ratio("label_smoothing", label_smoothing)
+        self.training = True
 
     def forward(self, scores: ArrayLike, t: ArrayLike, *, lengths: ArrayLike | None = None) -> float:
         """scores (N, T, V); t (N, T), integers from 0 to V - 1 or ``ignore_label`` -> the mean loss of a target.
@@ -71,7 +74,8 @@ class SoftmaxCrossEntropy(Layer):
         scores = checks.floats("scores", scores, ("N", "T", "V"))
         t, lengths = checks.ids("t", t, scores.shape[:2], scores.shape[2], lengths, ignored=self.ignore_label)
         kernels = backend.kernels()
-        loss, cache = kernels.softmax_cross_entropy_forward(scores, t, lengths, self.overwrite_scores)
+        smoothing = self.label_smoothing if self.training else 0.0
+        loss, cache = kernels.softmax_cross_entropy_forward(scores, t, lengths, self.overwrite_scores, smoothing)
         self._keep(kernels, cache, self.overwrite_scores)
         return loss
 

@@ -1,4 +1,6 @@
-"""LSTM over a whole sequence (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
+"""LSTM over a whole sequence (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000), one way or both."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -6,12 +8,60 @@ from numpy.typing import ArrayLike
 from fastattn import backend
 
 from . import checks
-from .base import Layer
 from .checks import Array
+from .dropout import Dropout
 from .embedding import Embedding
+from .recurrent import Kept, RecurrentLayer, end_in, first_states, leave_gradients, recurrent_masks
 
 
-class LSTM(Layer):
+class _OneLaunch(RecurrentLayer):
+    """What one kernel call does: one LSTM, or two of opposite directions."""
+
+    @property
+    def output_width(self) -> int:
+        return len(self.lstms) * len(self.lstms[0].params[1])
+
+    def forward(self, xs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        """xs (N, T, D) -> hs (N, T, GH), G directions side by side; zeros at padding, through which a state stays as it was."""
+        xs = checks.floats("xs", xs, ("N", "T", self.input_width), self._dtype)
+        hs, kept = self._read(xs, None, checks.lengths("lengths", lengths, *xs.shape[:2]))
+        self._keep(*kept)
+        return hs
+
+    def _read(self, x: Array, embedding: Embedding | None, lengths: Array | None, **source: Array | None) -> tuple[Array, Kept]:
+        weights, lstms, N = self.weights(), self.lstms, len(x)
+        h0, c0 = first_states(lstms, "xs" if embedding is None else "ids", N)
+        mask = recurrent_masks(lstms, N)
+        kernels = backend.kernels()
+        if embedding is None:
+            hs, h, c, cache = kernels.lstm_forward(x, weights, h0, c0, mask, lengths)
+        else:
+            hs, h, c, cache = kernels.embedding_lstm_forward(*embedding.weights(), x, weights, h0, c0, mask, lengths)
+        end_in(lstms, h, c)
+        return hs, (kernels, hs.shape, embedding, cache)
+
+    def _checked_gradients(self, kept: Kept, dout: Any, dh_last: Any, dc_last: Any) -> tuple[Any, Any, Any]:
+        shape = kept[1]
+        dhs = checks.floats("dhs", dout, shape, self._dtype)
+        return dhs, self._last_gradient("dh_last", dh_last, shape[0]), self._last_gradient("dc_last", dc_last, shape[0])
+
+    def _last_gradient(self, name: str, given: Any, N: int) -> Array | None:
+        """The gradient of the last states, as the kernels want it: (G, N, H), or None."""
+        raise NotImplementedError
+
+    def _read_backward(self, kept: Kept, dout: Any, dh_last: Any, dc_last: Any) -> Array | None:
+        kernels, _, embedding, cache = kept
+        grads = [grad for lstm in self.lstms for grad in lstm.grads]
+        given = dout, dh_last, dc_last, self.weights(), cache
+        if embedding is None:
+            dxs, dh, dc = kernels.lstm_backward(*given, grads)
+        else:
+            dxs, (dh, dc) = None, kernels.embedding_lstm_backward(*given, *embedding.grads, grads)
+        leave_gradients(self.lstms, dh, dc)
+        return dxs
+
+
+class LSTM(_OneLaunch):
     """A whole sequence at a time, with the gates in the order f, g, i, o along 4H.
 
     Wx (D, 4H), Wh (H, 4H), b (4H,), all float32 or all float64.
@@ -20,6 +70,9 @@ class LSTM(Layer):
     ``stateful=True`` it starts from where the forward before it ended, unless ``reset_state`` or ``set_state`` was
     called in between.
     After ``backward``, ``dh`` and ``dc`` (N, H) hold the gradients of the state that the forward started from.
+
+    ``recurrent_dropout``, None at first, may be a `Dropout`. While that drops, h of the step before is multiplied by a mask
+    before Wh, one mask for all steps of a forward (Gal and Ghahramani 2016, section 4); states are given on whole.
     """
 
     def __init__(self, Wx: ArrayLike, Wh: ArrayLike, b: ArrayLike, stateful: bool = False) -> None:
@@ -37,6 +90,11 @@ class LSTM(Layer):
         self._was_set = False
         self.dh: Array | None = None
         self.dc: Array | None = None
+        self.recurrent_dropout: Dropout | None = None
+
+    @property
+    def lstms(self) -> "list[LSTM]":
+        return [self]
 
     # The state is copied on its way in and on its way out, so that no caller can change it by accident.
 
@@ -63,19 +121,6 @@ class LSTM(Layer):
         self._h = self._c = None
         self._was_set = False
 
-    def forward(self, xs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """xs (N, T, D) -> hs (N, T, H), zeros at padding, through which each sample's state stays as it was."""
-        Wx, Wh, b = self.weights()
-        xs = checks.floats("xs", xs, ("N", "T", len(Wx)), Wx.dtype)
-        N, T, _ = xs.shape
-        lengths = checks.lengths("lengths", lengths, N, T)
-        h0, c0 = self._first_state("xs", N)
-        kernels = backend.kernels()
-        hs, h, c, cache = kernels.lstm_forward(xs, h0, c0, Wx, Wh, b, lengths)
-        self._end_in(h, c)
-        self._keep(kernels, hs.shape, cache)
-        return hs
-
     @property
     def _starts_from_zeros(self) -> bool:
         return self._h is None or not (self.stateful or self._was_set)
@@ -96,75 +141,70 @@ class LSTM(Layer):
     def _end_in(self, h: Array, c: Array) -> None:
         self._h, self._c, self._was_set = h, c, False
 
+    def _last_gradient(self, name: str, given: Any, N: int) -> Array | None:
+        H = len(self.params[1])
+        return None if given is None else checks.floats(name, given, (N, H), self._dtype)[None]
+
     def backward(self, dhs: ArrayLike, *, dh_last: ArrayLike | None = None, dc_last: ArrayLike | None = None) -> Array:
         """dhs (N, T, H) -> dxs (N, T, D). dh_last, dc_last (N, H): gradients of the state after the last real step.
 
         Once for each forward: the gradients take the memory of what forward kept.
         """
-        kernels, (N, T, H), cache = self._recall()
-        Wx, Wh, _ = self.weights()
-        dhs = checks.floats("dhs", dhs, (N, T, H), Wx.dtype)
-        if dh_last is not None:
-            dh_last = checks.floats("dh_last", dh_last, (N, H), Wx.dtype)
-        if dc_last is not None:
-            dc_last = checks.floats("dc_last", dc_last, (N, H), Wx.dtype)
-        dWx, dWh, db = self.grads
-        self._use_up()
-        dxs, self.dh, self.dc = kernels.lstm_backward(dhs, dh_last, dc_last, Wx, Wh, cache, dWx, dWh, db)
-        return dxs
+        return self._backward(dhs, dh_last, dc_last)
 
 
-class EmbeddingLSTM(Layer):
-    """An embedding and an LSTM as one: what ``lstm.forward(embedding.forward(ids))`` gives, up to rounding.
+class BiLSTM(_OneLaunch):
+    """Two LSTMs over the same sequence, the second of which reads it from its end (Schuster and Paliwal 1997).
 
-    With the compiled kernels it is faster if the batch has at least 2V real positions. What follows from a token's vector
-    alone, its product with Wx, is then computed once for each of the V tokens and not for each position; backward adds up
-    the gradients of a token's positions before it multiplies them.
+    Their states stand side by side, each where its step stands, the forward LSTM's first: (N, T, 2H). A backward LSTM ends at
+    the first step; with ``lengths`` it starts at each sample's last real one.
 
-    ``params`` and ``grads`` are those of the two layers, whose own forward and backward are not called. The state is that of
-    the LSTM: ``lstm.set_state``, ``lstm.h`` and so on; after ``backward`` of a forward that started from zeros, ``lstm.dh``
-    and ``lstm.dc`` are None. ValueError if the layers do not fit together, TypeError if their dtypes differ.
+    ``params`` and ``grads`` are those of the two LSTMs, whose own forward and backward are not called. The states are theirs,
+    too: ``forward_lstm.h``, ``backward_lstm.set_state``, ``forward_lstm.dh`` and so on. ValueError if the LSTMs are of
+    different sizes, TypeError for different dtypes.
     """
 
-    def __init__(self, embedding: Embedding, lstm: LSTM) -> None:
+    def __init__(self, forward_lstm: LSTM, backward_lstm: LSTM) -> None:
         super().__init__()
-        self.embedding, self.lstm = embedding, lstm
+        for name, lstm in (("forward_lstm", forward_lstm), ("backward_lstm", backward_lstm)):
+            if not isinstance(lstm, LSTM):
+                raise TypeError(f"{name} is {type(lstm).__name__}; expected an LSTM")
+        if forward_lstm is backward_lstm:
+            raise ValueError("forward_lstm and backward_lstm are one LSTM; expected two, with weights of their own")
+        self.forward_lstm, self.backward_lstm = forward_lstm, backward_lstm
         self.weights()
-        self.params = embedding.params + lstm.params
-        self.grads = embedding.grads + lstm.grads
+        self.params = forward_lstm.params + backward_lstm.params
+        self.grads = forward_lstm.grads + backward_lstm.grads
+
+    @property
+    def lstms(self) -> list[LSTM]:
+        return [self.forward_lstm, self.backward_lstm]
 
     def weights(self) -> list[Array]:
-        """The two layers' weights, for a kernel. An error, as above, if a caller has put others in their lists."""
-        weights = self.embedding.weights() + self.lstm.weights()
-        W, Wx = weights[:2]
-        if W.shape[1] != len(Wx):
-            raise ValueError(f"the embedding's vectors are {W.shape[1]} wide; expected {len(Wx)}, as the LSTM's Wx has rows")
-        if W.dtype != Wx.dtype:
-            raise TypeError(f"the embedding has dtype {W.dtype}; expected {Wx.dtype}, the LSTM's")
-        return weights
+        """The two LSTMs' weights, for a kernel. An error, as above, if a caller has put others in their lists."""
+        weights, reversed_weights = self.forward_lstm.weights(), self.backward_lstm.weights()
+        for name, W, W_reversed in zip(("Wx", "Wh"), weights, reversed_weights):
+            if W.shape != W_reversed.shape:
+                raise ValueError(
+                    f"{name} of backward_lstm has shape {W_reversed.shape}; expected {W.shape}, that of forward_lstm"
+                )
+            if W.dtype != W_reversed.dtype:
+                raise TypeError(f"backward_lstm has dtype {W_reversed.dtype}; expected {W.dtype}, that of forward_lstm")
+        return weights + reversed_weights
 
-    def forward(self, ids: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """ids (N, T), integers from 0 to V - 1 -> hs (N, T, H), zeros at padding, where any integer may stand."""
-        ids, lengths = checks.ids("ids", ids, ("N", "T"), len(self.weights()[0]), lengths)
-        return self._forward(ids, lengths)
+    def _read(self, x: Array, embedding: Embedding | None, lengths: Array | None, **source: Array | None) -> tuple[Array, Kept]:
+        read = super()._read(x, embedding, lengths, **source)
+        for lstm in self.lstms:
+            lstm.forget()
+        return read
 
-    def _forward(self, ids: Array, lengths: Array | None) -> Array:
-        """For ids and lengths that have been checked."""
-        W, Wx, Wh, b = self.weights()
-        h0, c0 = self.lstm._first_state("ids", len(ids))
-        kernels = backend.kernels()
-        hs, h, c, cache = kernels.embedding_lstm_forward(W, ids, h0, c0, Wx, Wh, b, lengths)
-        self.lstm._end_in(h, c)
-        self.embedding.forget()
-        self.lstm.forget()
-        self._keep(kernels, hs.shape, cache)
-        return hs
+    def _last_gradient(self, name: str, given: Any, N: int) -> Array | None:
+        H = len(self.forward_lstm.params[1])
+        return None if given is None else checks.floats(name, given, (2, N, H), self._dtype)
 
-    def backward(self, dhs: ArrayLike) -> None:
-        """dhs (N, T, H). Once for each forward. Token ids have no gradient, so nothing is returned."""
-        kernels, shape, cache = self._recall()
-        _, Wx, Wh, _ = self.weights()
-        dhs = checks.floats("dhs", dhs, shape, Wx.dtype)
-        self._use_up()
-        grads = self.embedding.grads + self.lstm.grads
-        self.lstm.dh, self.lstm.dc = kernels.embedding_lstm_backward(dhs, None, None, Wx, Wh, cache, *grads)
+    def backward(self, dhs: ArrayLike, *, dh_last: ArrayLike | None = None, dc_last: ArrayLike | None = None) -> Array:
+        """dhs (N, T, 2H) -> dxs (N, T, D). dh_last, dc_last (2, N, H): gradients of the last states, forward_lstm's first.
+
+        Once for each forward: the gradients take the memory of what forward kept.
+        """
+        return self._backward(dhs, dh_last, dc_last)

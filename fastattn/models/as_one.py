@@ -1,51 +1,52 @@
 """A whole model as one kernel, for batches that are quicker so."""
 
+from collections.abc import Sequence
+from functools import cache
+from typing import Self, cast
+
 from fastattn import backend
 from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntropy
+from fastattn.layers.as_one import AsOne
 from fastattn.layers.base import Layer
 from fastattn.layers.checks import Array
 
-# The encoder's embedding and LSTM; the decoder's, its attention and affine map; the loss.
-Layers = tuple[Embedding, LSTM, Embedding, LSTM, Attention, Affine, SoftmaxCrossEntropy]
+from .config import ModelConfig
+from .parts import Shape, tensor_shapes
+
+# The layers of a plain model: the encoder's, the decoder's, and the loss.
+KINDS = (Embedding, LSTM, Embedding, LSTM, Attention, Affine, SoftmaxCrossEntropy)
 
 
-class AsOne(Layer):
-    """The layers of encoder, decoder and loss in one step each way: what they give one after another, up to rounding.
+@cache
+def _shapes(V1: int, V2: int, D: int, H: int) -> list[Shape]:
+    """Of the weights of a plain model."""
+    return [*tensor_shapes(ModelConfig(V1, D, H, V2)).values()]
 
-    The layers' own forward and backward are not called, and have nothing to go back to afterwards. The state of both
-    LSTMs, its gradient, and the weights of the attention are left where they are asked for.
 
-    The caller sees to it that nothing is dropped in between, and no target ignored. ``name``: what calls itself so in errors.
+class Seq2seqAsOne(AsOne):
+    """The layers of a plain model, with its loss, in one step each way.
+
+    The state of both LSTMs, its gradient, and the weights of the attention are left where they are asked for.
+
+    The caller sees to it that nothing is dropped in between, and no target ignored.
     """
 
-    def __init__(self, layers: Layers, name: str) -> None:
-        super().__init__()
-        embedding_enc, self.lstm_enc, embedding_dec, self.lstm_dec, self.attention, affine, self.loss = layers
-        self._of_weights: tuple[Layer, ...] = embedding_enc, self.lstm_enc, embedding_dec, self.lstm_dec, affine
-        self._name = name
-
     @classmethod
-    def of(cls, layers: Layers, kinds: tuple[type[Layer], ...], name: str) -> "AsOne | None":
-        """None unless each layer is of just this class, with its forward and backward, and the encoder starts from zeros."""
-        known = tuple(map(type, layers)) == kinds and layers[1]._starts_from_zeros
-        return cls(layers, name) if known else None
-
-    def weights(self) -> list[Array]:
-        return [weight for layer in self._of_weights for weight in layer.weights()]
+    def of(cls, layers: Sequence[Layer], kinds: Sequence[type[Layer]] = KINDS, name: str | None = None) -> Self | None:
+        """None unless each layer is of just this class, and the encoder starts from zeros."""
+        as_one = super().of(layers, kinds, name)
+        return as_one if as_one is not None and cast(LSTM, layers[1])._starts_from_zeros else None
 
     def _fit(self, weights: list[Array], vocabularies: tuple[int, int]) -> bool:
         """Whether the weights go together. Where they do not, the layers say what is wrong, or it is not wrong for them."""
-        V1, V2 = vocabularies
         D, H = weights[0].shape[1], len(weights[2])
-        lstm = (D, 4 * H), (H, 4 * H), (4 * H,)
-        shapes = [(V1, D), *lstm, (V2, D), *lstm, (2 * H, V2), (V2,)]
         return (
-            [weight.shape for weight in weights] == shapes
+            [weight.shape for weight in weights] == _shapes(*vocabularies, D, H)
             and len({weight.dtype for weight in weights}) == 1
-            and len(set(map(id, self._of_weights))) == len(self._of_weights)  # a layer that stands twice has one gradient
+            and len(set(map(id, self.layers))) == len(self.layers)  # a layer that stands twice has one gradient
         )
 
-    def forward(
+    def _forward(
         self, x: Array, t: Array, source_lengths: Array | None, target_lengths: Array | None, vocabularies: tuple[int, int]
     ) -> float | None:
         """For ids and lengths that have been checked, as a model is given them: the loss; None if it is for the layers to do.
@@ -57,11 +58,11 @@ class AsOne(Layer):
         if not (self._fit(weights, vocabularies) and kernels.seq2seq_as_one(weights, *batch)):
             return None
         loss, a, (h_enc, c_enc, h_dec, c_dec), cache = kernels.seq2seq_forward(weights, *batch)
-        for layer in (*self._of_weights, self.attention, self.loss):
-            layer.forget()
-        self.lstm_enc._end_in(h_enc, c_enc)
-        self.lstm_dec._end_in(h_dec, c_dec)
-        self.attention.attention_weight = a.transpose(1, 0, 2)
+        self._forget_layers()
+        _, lstm_enc, _, lstm_dec, attention, _, _ = self.layers
+        cast(LSTM, lstm_enc)._end_in(h_enc, c_enc)
+        cast(LSTM, lstm_dec)._end_in(h_dec, c_dec)
+        cast(Attention, attention).attention_weight = a.transpose(1, 0, 2)
         self._keep(kernels, cache)
         return loss
 
@@ -70,6 +71,6 @@ class AsOne(Layer):
         kernels, cache = self._recall()
         dloss, weights = float(dloss), self.weights()
         self._use_up()
-        grads = [grad for layer in self._of_weights for grad in layer.grads]
-        self.lstm_enc.dh = self.lstm_enc.dc = None  # it started from zeros
-        self.lstm_dec.dh, self.lstm_dec.dc = kernels.seq2seq_backward(dloss, weights, cache, grads)
+        lstm_enc, lstm_dec = cast(LSTM, self.layers[1]), cast(LSTM, self.layers[3])
+        lstm_enc.dh = lstm_enc.dc = None  # it started from zeros
+        lstm_dec.dh, lstm_dec.dc = kernels.seq2seq_backward(dloss, weights, cache, self._gradients())

@@ -1,34 +1,52 @@
 """The whole model: encoder, attentive decoder, loss."""
 
-from typing import Literal, overload
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntropy, checks
+from fastattn.layers import SoftmaxCrossEntropy, checks
+from fastattn.layers.as_one import RunsAsOne
 from fastattn.layers.checks import Array
 
-from .as_one import AsOne
+from .as_one import Seq2seqAsOne
 from .base import Model
+from .config import ModelConfig
 from .decoder import Decoder
 from .encoder import Encoder
-from .search import greedy
+from .initial import Weights
+from .parts import model_parts, tensor_shapes
+from .search import greedy, greedy_plain
 
-_KINDS = (Embedding, LSTM, Embedding, LSTM, Attention, Affine, SoftmaxCrossEntropy)
 
-
-class AttentionSeq2seq(Model):
+class AttentionSeq2seq(RunsAsOne, Model):
     """A sequence to a sequence, by an LSTM encoder and an LSTM decoder with attention.
 
     After Sutskever, Vinyals and Le 2014 (encoder and decoder), with the global dot-product attention of Luong, Pham and
-    Manning 2015, section 3.1.
+    Manning 2015, section 3.1; the options make of it a family, of which docs/models.md has the formulas.
 
     V tokens, on both sides unless ``target_vocabulary`` says how many the target has; vectors of width D; states of
     width H. dtype: float32 or float64. seed: a whole number or a Generator, for the weights and for dropout (None: from
-    the system). dropout: the ratio dropped while training, after both embeddings and before the scores.
-    """
+    the system).
 
-    _as_one: AsOne | None = None  # after a forward that ran all layers as one
+    - encoder_layers, decoder_layers; bidirectional: the encoder's layers read in both directions; encoder_hidden: the width of
+      the states of one direction (None: H); project_encoder: an affine map of the encoder's states to width H; residual: from
+      the second layer on, what a layer reads is added to what it gives.
+    - attention: "dot", "scaled_dot", "general", "additive" (attention_size: its width, None: H), or None. attentional_size: the
+      width of h~ = tanh([context; state] W), of which the scores are made (None: of context and state); input_feeding: the
+      decoder's next step reads it.
+    - bridge: what the decoder starts from: "last", "last_state", "affine", "zeros" (`Bridge`).
+    - dropout: the ratio dropped while training from embedded tokens, between layers and before the scores; or ratios by place,
+      "embedding", "layers", "encoder" (the states that attention reads), "output". recurrent_dropout: from the state that an
+      LSTM reads, the same at every step. word_dropout: the part of the tokens whose vectors are dropped whole.
+    - tie_embeddings: the scores are made by the target's embedding; share_embeddings: source and target have one embedding.
+    - label_smoothing: the part of the target's probability that is spread over all tokens while training. forget_bias: the
+      first bias of the forget gates; orthogonal: the first Wh is orthogonal gate by gate.
+
+    TypeError or ValueError for what cannot be, or cannot be combined.
+    """
 
     def __init__(
         self,
@@ -39,17 +57,72 @@ class AttentionSeq2seq(Model):
         target_vocabulary: int | None = None,
         dtype: DTypeLike = "float32",
         seed: int | np.random.Generator | None = None,
-        dropout: float = 0.0,
+        dropout: float | Mapping[str, float] = 0.0,
+        encoder_layers: int = 1,
+        decoder_layers: int = 1,
+        bidirectional: bool = False,
+        encoder_hidden: int | None = None,
+        project_encoder: bool = False,
+        residual: bool = False,
+        attention: str | None = "dot",
+        attention_size: int | None = None,
+        attentional_size: int | None = None,
+        input_feeding: bool = False,
+        bridge: str = "last",
+        recurrent_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        tie_embeddings: bool = False,
+        share_embeddings: bool = False,
+        label_smoothing: float = 0.0,
+        forget_bias: float = 1.0,
+        orthogonal: bool = False,
     ) -> None:
-        self.source_vocabulary = checks.size("V", V)
-        self.target_vocabulary = self.source_vocabulary
-        if target_vocabulary is not None:
-            self.target_vocabulary = checks.size("target_vocabulary", target_vocabulary)
+        config = ModelConfig(
+            checks.size("V", V),
+            checks.size("D", D),
+            checks.size("H", H),
+            target_vocabulary=target_vocabulary,
+            dtype=dtype,
+            dropout=dropout,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+            bidirectional=bidirectional,
+            encoder_hidden=encoder_hidden,
+            project_encoder=project_encoder,
+            residual=residual,
+            attention=attention,
+            attention_size=attention_size,
+            attentional_size=attentional_size,
+            input_feeding=input_feeding,
+            bridge=bridge,
+            recurrent_dropout=recurrent_dropout,
+            word_dropout=word_dropout,
+            tie_embeddings=tie_embeddings,
+            share_embeddings=share_embeddings,
+            label_smoothing=label_smoothing,
+            forget_bias=forget_bias,
+            orthogonal=orthogonal,
+        )
         generator = np.random.default_rng(seed)
-        self.encoder = Encoder(V, D, H, dtype=dtype, seed=generator, dropout=dropout)
-        self.decoder = Decoder(self.target_vocabulary, D, H, dtype=dtype, seed=generator, dropout=dropout)
-        self.loss = SoftmaxCrossEntropy(overwrite_scores=True)  # nobody else has them
+        weights = Weights(model_parts(config), config, generator)
+        self.config = config
+        self.source_vocabulary, self.target_vocabulary, _, _ = config.sizes
+        self.encoder, self.decoder = Encoder.of(config, weights), Decoder.of(config, weights)
+        # Nobody else has the scores.
+        self.loss = SoftmaxCrossEntropy(overwrite_scores=True, label_smoothing=config.label_smoothing)
         super().__init__(self.encoder, self.decoder, self.loss)
+        self._seed_masks(config, generator)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, seed: int | np.random.Generator | None = None) -> Self:
+        """The model with these choices."""
+        choices = {field.name: getattr(config, field.name) for field in fields(config)}
+        sizes = [choices.pop(name) for name in ("source_vocabulary", "embedding", "hidden")]
+        return cls(*sizes, seed=seed, **choices)
+
+    def named_params(self) -> dict[str, Array]:
+        """The arrays of ``params``, in their order, under names such as "encoder.lstm.0.forward.Wx"."""
+        return dict(zip(tensor_shapes(self.config), self.params, strict=True))
 
     @property
     def attention_weight(self) -> Array | None:
@@ -75,37 +148,45 @@ class AttentionSeq2seq(Model):
         t, target_lengths = checks.ids(
             "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
         )
-        as_one, vocabularies = self._whole(), (self.source_vocabulary, self.target_vocabulary)
-        loss = None if as_one is None else as_one.forward(x, t, source_lengths, target_lengths, vocabularies)
-        if loss is None:
-            as_one = None
-            lengths = None if target_lengths is None else target_lengths - 1
-            hs_enc = self.encoder.forward(x, lengths=source_lengths)
-            scores = self.decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths)
-            loss = self.loss.forward(scores, t[:, 1:], lengths=lengths)
-        else:
+        batch = x, t, source_lengths, target_lengths, (self.source_vocabulary, self.target_vocabulary)
+        loss = self._run(self._whole(), self._one_after_another, *batch)
+        if self._as_one is not None:
             self.encoder._as_one = self.decoder._as_one = None
-        self._as_one = as_one
+        self._end_step()
         return loss
 
-    def _whole(self) -> AsOne | None:
+    def _one_after_another(
+        self, x: Array, t: Array, source_lengths: Array | None, target_lengths: Array | None, _: tuple[int, int]
+    ) -> float:
+        encoder, decoder = self.encoder, self.decoder
+        encoder.step = decoder.step = self.step
+        encoder.first_sample = decoder.first_sample = self.first_sample
+        lengths = None if target_lengths is None else target_lengths - 1
+        hs_enc = encoder.forward(x, lengths=source_lengths)
+        states = None if decoder.starts_from_hs else encoder.final_states
+        scores = decoder.forward(t[:, :-1], hs_enc, lengths=lengths, source_lengths=source_lengths, states=states)
+        return self.loss.forward(scores, t[:, 1:], lengths=lengths)
+
+    def _whole(self) -> Seq2seqAsOne | None:
         """All layers as one; None if one is not what we made, the encoder starts from a state, or something is dropped."""
         encoder, decoder, loss = self.encoder, self.decoder, self.loss
-        if (type(encoder), type(decoder)) != (Encoder, Decoder):
+        if not self.config.is_plain or (type(encoder), type(decoder)) != (Encoder, Decoder):
             return None
-        of_decoder = decoder.embedding, decoder.lstm, decoder.attention, decoder.affine
-        as_one = AsOne.of((encoder.embedding, encoder.lstm, *of_decoder, loss), _KINDS, type(self).__name__)
-        drops = encoder.dropout.drops or decoder.dropout.drops or decoder.output_dropout.drops
-        if as_one is None or drops or not decoder.attention.join or loss.ignore_label is not None:
+        attention = decoder.attention
+        assert attention is not None
+        drops = any(dropout.drops for dropout in self.dropouts) or (loss.training and loss.label_smoothing > 0)
+        if drops or not attention.join or loss.ignore_label is not None:
             return None
-        return as_one
+        of_decoder = decoder.embedding, decoder.lstm, attention, decoder.affine
+        return Seq2seqAsOne.of((encoder.embedding, encoder.lstm, *of_decoder, loss), name=type(self).__name__)
 
     def backward(self, dloss: float = 1) -> None:
         """dloss, the gradient of the loss, 1 for the loss itself. Overwrites ``grads``."""
-        if self._as_one is None:
-            self.encoder.backward(self.decoder.backward(self.loss.backward(dloss)))
-        else:
-            self._as_one.backward(dloss)
+        self._run_back(self._one_after_another_back, dloss)
+
+    def _one_after_another_back(self, dloss: float) -> None:
+        self.encoder.backward(self.decoder.backward(self.loss.backward(dloss)), self.decoder.dstates)
+        self._add_up()
 
     @overload
     def generate(
@@ -145,11 +226,14 @@ class AttentionSeq2seq(Model):
 
         After a sample's first ``end_id`` every further id is ``end_id``. With ``return_attention``, also the weights
         (N, sample_size, T1), which are zero after the end. There is no dropout, whatever ``training`` says, and the
-        call may stand between a forward and its backward.
+        call may stand between a forward and its backward. ValueError for the weights of a model without attention.
         """
         x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
         start_id = checks.token("start_id", start_id, self.target_vocabulary)
         if end_id is not None:
             end_id = checks.token("end_id", end_id, self.target_vocabulary)
-        ids, weights = greedy(self, x, lengths, start_id, checks.size("sample_size", sample_size), end_id)
+        if return_attention and self.decoder.attention is None:
+            raise ValueError("return_attention is True, but the model has no attention; expected False")
+        search = greedy_plain if self.config.is_plain else greedy
+        ids, weights = search(self.encoder, self.decoder, x, lengths, start_id, checks.size("sample_size", sample_size), end_id)
         return (ids, weights) if return_attention else ids

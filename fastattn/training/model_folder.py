@@ -20,13 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
 from fastattn.data import Vocabulary, atomic_write
-from fastattn.models import AttentionSeq2seq
+from fastattn.models import AttentionSeq2seq, ModelConfig
+from fastattn.models.parts import tensor_shapes
 
 from .interruptions import interruptions_held
 from .trainer import EpochRecord
 from .translator import Translator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TENSORS, CONFIG, VOCABULARY, HISTORY = "model.safetensors", "config.json", "vocabulary.json", "history.jsonl"
 
 # safetensors' names of the dtypes.
@@ -39,22 +40,6 @@ class ModelFolderError(Exception):
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{os.fspath(path)}: {reason}")
         self.path, self.reason = path, reason
-
-
-def _tensor_shapes(V1: int, V2: int, D: int, H: int) -> dict[str, tuple[int, ...]]:
-    """The tensors' names and shapes, in the order of ``model.params``. V1, V2: the sizes of the vocabularies."""
-    return {
-        "encoder.embedding.W": (V1, D),
-        "encoder.lstm.Wx": (D, 4 * H),
-        "encoder.lstm.Wh": (H, 4 * H),
-        "encoder.lstm.b": (4 * H,),
-        "decoder.embedding.W": (V2, D),
-        "decoder.lstm.Wx": (D, 4 * H),
-        "decoder.lstm.Wh": (H, 4 * H),
-        "decoder.lstm.b": (4 * H,),
-        "decoder.affine.W": (2 * H, V2),
-        "decoder.affine.b": (V2,),
-    }
 
 
 def holds_model(folder: str | os.PathLike[str]) -> bool:
@@ -75,29 +60,25 @@ def save(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    params = translator.model.params
+    model = translator.model
     vocabularies = {
         "source": translator.source_vocabulary.to_json(),
         "target": translator.target_vocabulary.to_json(),
     }
-    D, H = params[0].shape[1], params[2].shape[0]
     config = {
         "format_version": FORMAT_VERSION,
-        "dtype": params[0].dtype.name,
-        "embedding": D,
-        "hidden": H,
+        "model": model.config.to_json(),
         "reverse_source": translator.reverse_source,
         "max_target_tokens": translator.max_target_tokens,
         "vocabulary_sha256": _digest(vocabularies),
         "training": dict(training),
     }
-    names = _tensor_shapes(len(translator.source_vocabulary), len(translator.target_vocabulary), D, H)
     # One entry, because safetensors writes several in any order: the same training gives the same bytes.
     metadata = {"fastattn": json.dumps({"config_sha256": _digest(config), "epochs": len(history)})}
     files: dict[str, bytes | str] = {
         VOCABULARY: _text(vocabularies),
         CONFIG: _text(config),
-        TENSORS: safetensors_bytes(dict(zip(names, params, strict=True)), metadata=metadata),
+        TENSORS: safetensors_bytes(model.named_params(), metadata=metadata),
         HISTORY: "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history),
     }
     with interruptions_held():
@@ -113,18 +94,13 @@ def load(folder: str | os.PathLike[str]) -> Translator:
     config = _read_object(folder / CONFIG)
     _check_config(config, folder / CONFIG)
     source, target = _read_vocabularies(folder / VOCABULARY, config.get("vocabulary_sha256"))
-    shapes = _tensor_shapes(len(source), len(target), config["embedding"], config["hidden"])
-    tensors = _read_tensors(folder / TENSORS, shapes, config)
-    model = AttentionSeq2seq(
-        len(source),
-        config["embedding"],
-        config["hidden"],
-        target_vocabulary=len(target),
-        dtype=config["dtype"],
-        seed=0,
-    )
-    for param, name in zip(model.params, shapes, strict=True):
-        param[...] = tensors[name]
+    model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
+    names = _names(config["format_version"], model_config)
+    shapes = {names[name]: shape for name, shape in tensor_shapes(model_config).items()}
+    tensors = _read_tensors(folder / TENSORS, shapes, str(model_config.dtype), config)
+    model = AttentionSeq2seq.from_config(model_config, seed=0)
+    for name, param in model.named_params().items():
+        param[...] = tensors[names[name]]
     return Translator(
         model.eval(),
         source,
@@ -135,17 +111,34 @@ def load(folder: str | os.PathLike[str]) -> Translator:
 
 
 def _check_config(config: Mapping[str, Any], path: Path) -> None:
-    version, dtype, reverse_source = (config.get(key) for key in ("format_version", "dtype", "reverse_source"))
-    if version != FORMAT_VERSION:
-        raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads {FORMAT_VERSION}")
-    if dtype not in list(DTYPES):
-        raise ModelFolderError(path, f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    version, reverse_source, max_tokens = (config.get(k) for k in ("format_version", "reverse_source", "max_target_tokens"))
+    if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
+        raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads 1 and {FORMAT_VERSION}")
     if not isinstance(reverse_source, bool):
         raise ModelFolderError(path, f"reverse_source is {reverse_source!r}; expected true or false")
-    for key in ("embedding", "hidden", "max_target_tokens"):
-        value = config.get(key)
-        if type(value) is not int or value < 1:
-            raise ModelFolderError(path, f"{key} is {value!r}; expected a whole number of at least 1")
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise ModelFolderError(path, f"max_target_tokens is {max_tokens!r}; expected a whole number of at least 1")
+
+
+def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path: Path) -> ModelConfig:
+    """The model's choices. vocabularies: the sizes of the source's and the target's."""
+    try:
+        if config["format_version"] == 1:  # when every model was the plain one
+            embedding, hidden, dtype = (config.get(key) for key in ("embedding", "hidden", "dtype"))
+            return ModelConfig(vocabularies[0], embedding, hidden, vocabularies[1], dtype)  # type: ignore[arg-type]
+        model_config = ModelConfig.from_json(config.get("model"))
+    except (ValueError, TypeError) as error:
+        raise ModelFolderError(path, f"the model: {error}") from error
+    for side, told, held in zip(("source", "target"), model_config.sizes, vocabularies):
+        if told != held:
+            raise ModelFolderError(path, f"the model: {side}_vocabulary is {told}, but {VOCABULARY} holds {held} tokens")
+    return model_config
+
+
+def _names(version: int, model_config: ModelConfig) -> dict[str, str]:
+    """The names of a model's tensors -> those in a file of this version. In the first, an LSTM had no layers or directions."""
+    names = tensor_shapes(model_config)
+    return {name: name.replace(".lstm.0.forward.", ".lstm.") if version == 1 else name for name in names}
 
 
 def _digest(content: object) -> str:
@@ -186,7 +179,9 @@ def _read_vocabularies(path: Path, digest: object) -> tuple[Vocabulary, Vocabula
     return vocabularies[0], vocabularies[1]
 
 
-def _read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _read_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
     """The tensors, after a look at the header: their shapes may be anything, and so may the memory that they take."""
     if path.is_dir():
         raise ModelFolderError(path, "is a folder")
@@ -195,7 +190,7 @@ def _read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Map
             # Not a dict, whatever it looks like: it cannot be iterated.
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
-            expected = {name: (shape, DTYPES[config["dtype"]]) for name, shape in shapes.items()}
+            expected = {name: (shape, DTYPES[dtype]) for name, shape in shapes.items()}
             for name in [*expected, *given]:
                 if given.get(name) != expected.get(name):
                     found, wanted = (_described(tensors.get(name)) for tensors in (given, expected))

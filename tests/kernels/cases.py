@@ -24,6 +24,25 @@ class Draw:
         """For a gradient to overwrite: what stands there must not matter."""
         return np.full(shape, np.nan, self.dtype)
 
+    def weight(self, rows, columns):
+        """A matrix whose product with numbers of size 1 is of size 1."""
+        return self(rows, columns) / np.sqrt(rows).astype(self.dtype)
+
+    def lstm(self, D, H, directions=1):
+        return [w for _ in range(directions) for w in (self.weight(D, 4 * H), self.weight(H, 4 * H), self(4 * H))]
+
+    def mask(self, *shape):
+        """Of recurrent dropout."""
+        return np.where(self.rng.random(shape) < 0.3, 0, 1 / 0.7).astype(self.dtype)
+
+    def unwritten_like(self, arrays):
+        return [self.unwritten(*array.shape) for array in arrays]
+
+
+def _present(arrays):
+    """Without the places where a kernel has nothing to return."""
+    return [array for array in arrays if array is not None]
+
 
 def embedding(kernels, draw, N, T, D, H, V, lengths):
     W, ids, dxs, dW = draw(V, D), draw.ids(V, N, T), draw(N, T, D), draw.unwritten(V, D)
@@ -32,40 +51,47 @@ def embedding(kernels, draw, N, T, D, H, V, lengths):
     return [xs, dW]
 
 
-def lstm(kernels, draw, N, T, D, H, V, lengths):
-    xs, h0, c0, b = draw(N, T, D), draw(N, H), draw(N, H), draw(4 * H)
-    Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
-    grads = [draw.unwritten(*w.shape) for w in (Wx, Wh, b)]
-    hs, h_last, c_last, cache = kernels.lstm_forward(xs, h0, c0, Wx, Wh, b, lengths)
-    dxs, dh0, dc0 = kernels.lstm_backward(draw(N, T, H), draw(N, H), draw(N, H), Wx, Wh, cache, *grads)
+def _lstm(directions, given, masked):
+    def case(kernels, draw, N, T, D, H, V, lengths):
+        xs, weights, shape = draw(N, T, D), draw.lstm(D, H, directions), (directions, N, H)
+        state, dstate = ((draw(*shape), draw(*shape)) if given else (None, None) for _ in range(2))
+        mask, grads = draw.mask(*shape) if masked else None, draw.unwritten_like(weights)
+        hs, h_last, c_last, cache = kernels.lstm_forward(xs, weights, *state, mask, lengths)
+        dxs, dh0, dc0 = kernels.lstm_backward(draw(N, T, directions * H), *dstate, weights, cache, grads)
+        return [hs, h_last, c_last, dxs, dh0, dc0, *grads]
+
+    return case
+
+
+def lstm_halfway(kernels, draw, N, T, D, H, V, lengths):
+    """From h without c, as a decoder starts; of its last state, c alone has a gradient."""
+    xs, weights, h0, dc_last = draw(N, T, D), draw.lstm(D, H, 2), draw(2, N, H), draw(2, N, H)
+    grads = draw.unwritten_like(weights)
+    hs, h_last, c_last, cache = kernels.lstm_forward(xs, weights, h0, None, None, lengths)
+    dxs, dh0, dc0 = kernels.lstm_backward(draw(N, T, 2 * H), None, dc_last, weights, cache, grads)
     return [hs, h_last, c_last, dxs, dh0, dc0, *grads]
 
 
-def lstm_from_zeros(kernels, draw, N, T, D, H, V, lengths):
-    xs, b = draw(N, T, D), draw(4 * H)
-    Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
-    grads = [draw.unwritten(*w.shape) for w in (Wx, Wh, b)]
-    hs, h_last, c_last, cache = kernels.lstm_forward(xs, None, None, Wx, Wh, b, lengths)
-    dxs, dh0, dc0 = kernels.lstm_backward(draw(N, T, H), None, None, Wx, Wh, cache, *grads)
-    return [hs, h_last, c_last, dxs, dh0, dc0, *grads]
+def _embedding_lstm(directions, masked):
+    def case(kernels, draw, N, T, D, H, V, lengths):
+        results, shape = [], (directions, N, H)
+        for vocabulary in (V, 1 + V % 3):  # more tokens than steps, or fewer
+            for given in (False, True):
+                W, ids, weights = draw(vocabulary, D), draw.ids(vocabulary, N, T), draw.lstm(D, H, directions)
+                state, dstate = ((draw(*shape), draw(*shape)) if given else (None, None) for _ in range(2))
+                mask = draw.mask(*shape) if masked else None
+                dW, *grads = draw.unwritten_like([W, *weights])
+                hs, h_last, c_last, cache = kernels.embedding_lstm_forward(W, ids, weights, *state, mask, lengths)
+                dhs = draw(N, T, directions * H)
+                dstate = kernels.embedding_lstm_backward(dhs, *dstate, weights, cache, dW, grads)
+                results += [hs, h_last, c_last, dW, *grads]
+                if given:
+                    results += dstate
+                else:
+                    assert tuple(dstate) == (None, None)
+        return results
 
-
-def embedding_lstm(kernels, draw, N, T, D, H, V, lengths):
-    results = []
-    for vocabulary in (V, 1 + V % 3):  # more tokens than steps, or fewer
-        for given in (False, True):
-            W, ids, b = draw(vocabulary, D), draw.ids(vocabulary, N, T), draw(4 * H)
-            Wx, Wh = draw(D, 4 * H) / np.sqrt(D).astype(draw.dtype), draw(H, 4 * H) / np.sqrt(H).astype(draw.dtype)
-            state, dstate = ((draw(N, H), draw(N, H)) if given else (None, None) for _ in range(2))
-            grads = [draw.unwritten(*w.shape) for w in (W, Wx, Wh, b)]
-            hs, h_last, c_last, cache = kernels.embedding_lstm_forward(W, ids, *state, Wx, Wh, b, lengths)
-            dstate = kernels.embedding_lstm_backward(draw(N, T, H), *dstate, Wx, Wh, cache, *grads)
-            results += [hs, h_last, c_last, *grads]
-            if given:
-                results += dstate
-            else:
-                assert dstate == (None, None)
-    return results
+    return case
 
 
 def softmax(kernels, draw, N, T, D, H, V, lengths):
@@ -85,16 +111,75 @@ def weighted_sum(kernels, draw, N, T, D, H, V, lengths):
     return [c, *kernels.weighted_sum_backward(draw(N, H), hs, a, lengths)]
 
 
+def _attended(kernels, draw, keys, values, queries, states, v, scale, lengths_enc, lengths_dec):
+    read = keys, values, queries, states, v, scale
+    cs, a = kernels.attention_forward(*read, lengths_enc, lengths_dec)
+    dv = None if v is None else draw.unwritten(*v.shape)
+    gradients = kernels.attention_backward(draw(*cs.shape), *read, a, lengths_enc, lengths_dec, dv)
+    assert (gradients[1] is None) == (values is keys)
+    assert (gradients[3] is None) == (states is None or states is queries)
+    return [cs, a, *_present(gradients), *_present([dv])]
+
+
 def attention(kernels, draw, N, T, D, H, V, lengths):
+    """The plain case: of the source states and the target states alone."""
     T2 = T + 2
     target_lengths = None if lengths is None else lengths[::-1] + 1
     hs_enc, hs_dec = draw(N, T, H), draw(N, T2, H)
     results = []
-    for join in (False, True):
-        cs, a = kernels.attention_forward(hs_enc, hs_dec, lengths, target_lengths, join)
-        dcs = draw(*cs.shape)
-        results += [cs, a, *kernels.attention_backward(dcs, hs_enc, hs_dec, a, lengths, target_lengths)]
+    for states in (None, hs_dec):
+        results += _attended(kernels, draw, hs_enc, hs_enc, hs_dec, states, None, 1, lengths, target_lengths)
     return results
+
+
+def _attention(additive):
+    """Keys that are not the values, and states that are not the queries, and each of the two alone."""
+
+    def case(kernels, draw, N, T, D, H, V, lengths):
+        T2, A, E = T + 2, D, H + 3
+        target_lengths = None if lengths is None else lengths[::-1] + 1
+        keys, values, queries, states = draw(N, T, A), draw(N, T, E), draw(N, T2, A), draw(N, T2, H)
+        how = (draw(A), 1) if additive else (None, A**-0.5)
+        results = []
+        for read in (
+            (keys, values, queries, states),
+            (keys, values, queries, queries),
+            (keys, values, queries, None),
+            (keys, keys, queries, states),
+            (keys, keys, queries, queries),
+        ):
+            results += _attended(kernels, draw, *read, *how, lengths, target_lengths)
+        return results
+
+    return case
+
+
+def _input_feeding(layers, *, from_zeros, with_ids, keys_are_values, additive, query, masked, dropped, residual):
+    def case(kernels, draw, N, T, D, H, V, lengths):
+        T2, K, L = T + 2, H + 2, layers
+        A, E = D + 1 if query else H, H + 3
+        target_lengths = None if lengths is None else lengths[::-1] + 1
+        x, ids = (draw(V, D), draw.ids(V, N, T2)) if with_ids else (draw(N, T2, D), None)
+        keys = draw(N, T, A)
+        values = keys if keys_are_values else draw(N, T, E)
+        lstms = [*draw.lstm(D + K, H), *(w for _ in range(L - 1) for w in draw.lstm(H, H))]
+        Wc, Wq = draw.weight(values.shape[2] + H, K), draw.weight(H, A) if query else None
+        v, scale = (draw(A), 1) if additive else (None, A**-0.5)
+        first = (None, None, None) if from_zeros else (draw(L, N, H), draw(L, N, H), draw(N, K))
+        dstate = (None, None) if from_zeros else (draw(L, N, H), draw(L, N, H))
+        mask = draw.mask(L, N, H) if masked else None
+        drop = (0.3, [np.uint64(2**63 + i) for i in range(L - 1)]) if dropped else None
+        weights = keys, values, lstms, Wc, Wq, v, scale
+        outs, a, h_last, c_last, cache = kernels.input_feeding_forward(
+            x, ids, *weights, *first, mask, drop, residual, lengths, target_lengths
+        )
+        grads, dWc = draw.unwritten_like(lstms), draw.unwritten(*Wc.shape)
+        dWq, dv = (None if w is None else draw.unwritten(*w.shape) for w in (Wq, v))
+        gradients = kernels.input_feeding_backward(draw(N, T2, K), *dstate, *weights, cache, grads, dWc, dWq, dv)
+        assert (gradients[2] is None) == keys_are_values
+        return [outs, a, h_last, c_last, *_present(gradients), *grads, dWc, *_present([dWq, dv])]
+
+    return case
 
 
 def affine(kernels, draw, N, T, D, H, V, lengths):
@@ -102,6 +187,21 @@ def affine(kernels, draw, N, T, D, H, V, lengths):
     out = kernels.affine_forward(x, W, b, lengths)
     dx = kernels.affine_backward(draw(N, T, V), x, W, dW, db, lengths)
     return [out, dx, dW, db]
+
+
+def affine_without_bias(kernels, draw, N, T, D, H, V, lengths):
+    x, W, dW = draw(N, T, H), draw(H, V), draw.unwritten(H, V)
+    out = kernels.affine_forward(x, W, None, lengths)
+    dx = kernels.affine_backward(draw(N, T, V), x, W, dW, None, lengths)
+    return [out, dx, dW]
+
+
+def activation(kernels, draw, N, T, D, H, V, lengths):
+    results = []
+    for shape in ((N, T, H), (N, V), (V,)):
+        y = kernels.tanh_forward(3 * draw(*shape))
+        results += [y, kernels.tanh_backward(draw(*shape), y), kernels.add(draw(*shape), y)]
+    return results
 
 
 def target_probability(kernels, draw, N, T, D, H, V, lengths):
@@ -115,16 +215,23 @@ def cross_entropy(kernels, draw, N, T, D, H, V, lengths):
     return [np.float64(loss), kernels.cross_entropy_backward(0.7, y, lengths)]
 
 
-def _losses_and_gradients(kernels, scores, t, lengths):
+def _losses_and_gradients(kernels, scores, t, lengths, smoothing=0):
     results = []
     for dloss, overwrite in ((0.7, False), (1.0, True), (-0.3, True)):
-        loss, cache = kernels.softmax_cross_entropy_forward(scores.copy(), t, lengths, overwrite)
+        loss, cache = kernels.softmax_cross_entropy_forward(scores.copy(), t, lengths, overwrite, smoothing)
         results += [np.float64(loss), kernels.softmax_cross_entropy_backward(dloss, cache)]
     return results
 
 
 def softmax_cross_entropy(kernels, draw, N, T, D, H, V, lengths):
     return _losses_and_gradients(kernels, 3 * draw(N, T, V), draw.ids(V, N, T), lengths)
+
+
+def softmax_cross_entropy_smoothed(kernels, draw, N, T, D, H, V, lengths):
+    t = draw.ids(V, N, T)
+    whole = _losses_and_gradients(kernels, 3 * draw(N, T, V), t, lengths, 0.1)
+    t[1::2, ::3] = -1
+    return whole + _losses_and_gradients(kernels, 3 * draw(N, T, V), t, lengths, 0.7)
 
 
 def softmax_cross_entropy_with_gaps(kernels, draw, N, T, D, H, V, lengths):
@@ -166,7 +273,7 @@ def greedy_search(kernels, draw, N, T, D, H, V, lengths):
 
 
 def dropout(kernels, draw, N, T, D, H, V, lengths):
-    return [kernels.dropout(draw(N, T, D), 0.3, 12345678901234567890)]
+    return [kernels.dropout(draw(N, T, D), 0.3, np.uint64(12345678901234567890), whole) for whole in (False, True)]
 
 
 def norm(kernels, draw, N, T, D, H, V, lengths):
@@ -188,21 +295,83 @@ def _optimizer(name, memories, *scale_and_numbers):
     return case
 
 
+_LSTM = ["lstm_forward", "lstm_backward"]
+_EMBEDDING_LSTM = ["embedding_lstm_forward", "embedding_lstm_backward"]
+_ATTENTION = ["attention_forward", "attention_backward"]
+_INPUT_FEEDING = ["input_feeding_forward", "input_feeding_backward"]
+_PLAIN_FEEDING = {
+    "from_zeros": True,
+    "with_ids": False,
+    "keys_are_values": True,
+    "additive": False,
+    "query": False,
+    "masked": False,
+    "dropped": False,
+    "residual": False,
+}
+
+
+def _feeding(layers, **options):
+    return _input_feeding(layers, **{**_PLAIN_FEEDING, **options})
+
+
 # name of the case -> the case, and the kernels that it compares
 CASES = {
     "embedding": (embedding, ["embedding_forward", "embedding_backward"]),
-    "lstm": (lstm, ["lstm_forward", "lstm_backward"]),
-    "lstm_from_zeros": (lstm_from_zeros, ["lstm_forward", "lstm_backward"]),
-    "embedding_lstm": (embedding_lstm, ["embedding_lstm_forward", "embedding_lstm_backward"]),
+    "lstm": (_lstm(1, True, False), _LSTM),
+    "lstm_from_zeros": (_lstm(1, False, False), _LSTM),
+    "lstm_masked": (_lstm(1, True, True), _LSTM),
+    "lstm_halfway": (lstm_halfway, _LSTM),
+    "bilstm": (_lstm(2, True, False), _LSTM),
+    "bilstm_from_zeros": (_lstm(2, False, False), _LSTM),
+    "bilstm_masked": (_lstm(2, False, True), _LSTM),
+    "embedding_lstm": (_embedding_lstm(1, False), _EMBEDDING_LSTM),
+    "embedding_lstm_masked": (_embedding_lstm(1, True), _EMBEDDING_LSTM),
+    "embedding_bilstm": (_embedding_lstm(2, False), _EMBEDDING_LSTM),
+    "embedding_bilstm_masked": (_embedding_lstm(2, True), _EMBEDDING_LSTM),
     "softmax": (softmax, ["softmax_forward", "softmax_backward"]),
     "attention_score": (attention_score, ["attention_score_forward", "attention_score_backward"]),
     "weighted_sum": (weighted_sum, ["weighted_sum_forward", "weighted_sum_backward"]),
-    "attention": (attention, ["attention_forward", "attention_backward"]),
+    "attention": (attention, _ATTENTION),
+    "attention_scaled": (_attention(additive=False), _ATTENTION),
+    "attention_additive": (_attention(additive=True), _ATTENTION),
+    "feeding": (_feeding(1), _INPUT_FEEDING),
+    "feeding_from_a_state": (_feeding(1, from_zeros=False, with_ids=True, keys_are_values=False), _INPUT_FEEDING),
+    "feeding_additive": (
+        _feeding(1, with_ids=True, keys_are_values=False, additive=True, query=True, masked=True),
+        _INPUT_FEEDING,
+    ),
+    "feeding_3_layers": (_feeding(3, from_zeros=False, query=True, keys_are_values=False), _INPUT_FEEDING),
+    "feeding_3_layers_dropped": (_feeding(3, additive=True, masked=True, dropped=True, with_ids=True), _INPUT_FEEDING),
+    "feeding_3_layers_residual": (
+        _feeding(3, from_zeros=False, additive=True, query=True, keys_are_values=False, residual=True),
+        _INPUT_FEEDING,
+    ),
+    "feeding_with_all": (
+        _feeding(
+            3,
+            from_zeros=False,
+            with_ids=True,
+            keys_are_values=False,
+            additive=True,
+            query=True,
+            masked=True,
+            dropped=True,
+            residual=True,
+        ),
+        _INPUT_FEEDING,
+    ),
     "affine": (affine, ["affine_forward", "affine_backward"]),
+    "affine_without_bias": (affine_without_bias, ["affine_forward", "affine_backward"]),
+    "activation": (activation, ["tanh_forward", "tanh_backward", "add"]),
     "target_probability": (target_probability, ["target_probability_forward", "target_probability_backward"]),
     "cross_entropy": (cross_entropy, ["cross_entropy_forward", "cross_entropy_backward"]),
     "softmax_cross_entropy": (
         softmax_cross_entropy,
+        ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
+    ),
+    "softmax_cross_entropy_smoothed": (
+        softmax_cross_entropy_smoothed,
         ["softmax_cross_entropy_forward", "softmax_cross_entropy_backward"],
     ),
     "softmax_cross_entropy_with_gaps": (

@@ -23,8 +23,9 @@ def test_each_forward_drops_others(backend, x):
     assert not np.array_equal(dropout.forward(x), dropout.forward(x))
 
 
-def test_the_same_seed_drops_the_same(backend, x):
-    first, second = fastattn.Dropout(0.5, seed=1), fastattn.Dropout(0.5, seed=np.random.default_rng(1))
+@pytest.mark.parametrize("seed", [lambda: 1, lambda: np.random.default_rng(1)], ids=["number", "generator"])
+def test_the_same_seed_drops_the_same(backend, x, seed):
+    first, second = fastattn.Dropout(0.5, seed=seed()), fastattn.Dropout(0.5, seed=seed())
     for _ in range(3):
         np.testing.assert_array_equal(first.forward(x), second.forward(x))
 

@@ -75,7 +75,7 @@ def test_generate(model, arguments, keywords, error, match):
         ((5, -1, H), {}, ValueError, r"D is -1; expected at least 1"),
         ((5, D, 2.0), {}, TypeError, r"H is 2.0; expected a whole number"),
         ((5, D, H), {"dtype": "float16"}, TypeError, r"dtype is float16; expected float32 or float64"),
-        ((5, D, H), {"dropout": 1.0}, ValueError, r"ratio is 1.0; expected 0 <= ratio < 1"),
+        ((5, D, H), {"dropout": 1.0}, ValueError, r"dropout is 1.0; expected 0 <= dropout < 1"),
     ],
 )
 def test_construction(make, arguments, keywords, error, match):

@@ -63,8 +63,7 @@ def test_gradients_of_the_smallest_model(backend, rng):
 @lengths
 def test_gradients_with_dropout(backend, x, t, lengths, rng):
     def value():
-        for part in (model.encoder.dropout, model.decoder.dropout, model.decoder.output_dropout):
-            part._generator = np.random.default_rng(5)  # the same masks each time
+        model.step = 5  # the same masks each time
         return model.forward(x, t, **lengths)
 
     model = make_model(dtype="float64", dropout=0.4)

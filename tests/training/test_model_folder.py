@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,10 +26,11 @@ def _reference():
         yield
 
 
-def make_translator(seed=0, pairs=PAIRS, dtype="float32", H=7, **options):
+def make_translator(seed=0, pairs=PAIRS, dtype="float32", H=7, choices=None, **options):
     sources = Vocabulary.from_texts(source for source, _ in pairs)
     targets = Vocabulary.from_texts((target for _, target in pairs), "space")
-    model = fastattn.AttentionSeq2seq(len(sources), 5, H, target_vocabulary=len(targets), dtype=dtype, seed=seed)
+    given = {"target_vocabulary": len(targets), "dtype": dtype, **(choices or {})}
+    model = fastattn.AttentionSeq2seq(len(sources), 5, H, seed=seed, **given)
     return Translator(model, sources, targets, **{"reverse_source": False, "max_target_tokens": 6, **options})
 
 
@@ -59,24 +61,100 @@ def test_the_files_are_what_they_are_called(folder):
     tensors = load_file(folder / "model.safetensors")
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
         "encoder.embedding.W": (8, 5),
-        "encoder.lstm.Wx": (5, 28),
-        "encoder.lstm.Wh": (7, 28),
-        "encoder.lstm.b": (28,),
+        "encoder.lstm.0.forward.Wx": (5, 28),
+        "encoder.lstm.0.forward.Wh": (7, 28),
+        "encoder.lstm.0.forward.b": (28,),
         "decoder.embedding.W": (7, 5),
-        "decoder.lstm.Wx": (5, 28),
-        "decoder.lstm.Wh": (7, 28),
-        "decoder.lstm.b": (28,),
+        "decoder.lstm.0.forward.Wx": (5, 28),
+        "decoder.lstm.0.forward.Wh": (7, 28),
+        "decoder.lstm.0.forward.b": (28,),
         "decoder.affine.W": (14, 7),
         "decoder.affine.b": (7,),
     }
-    for name, tensor in tensors.items():
-        part = make_translator().model
-        for attribute in name.split(".")[:-1]:
-            part = getattr(part, attribute)
-        assert any(p.shape == tensor.shape and (p == tensor).all() for p in part.params)
+    model = make_translator().model
+    for name, param in model.named_params().items():
+        assert (tensors[name] == param).all()
+    for part in ("encoder.embedding", "encoder.lstm", "decoder.embedding", "decoder.lstm", "decoder.affine"):
+        side, layer = part.split(".")
+        of_part = [tensor for name, tensor in tensors.items() if name.startswith(part)]
+        for param in getattr(getattr(model, side), layer).params:
+            assert any(tensor.shape == param.shape and (tensor == param).all() for tensor in of_part)
     assert json.loads((folder / "config.json").read_text())["training"] == {"seed": 0}
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert history == [dataclasses.asdict(record) for record in HISTORY]
+
+
+FAMILY = {
+    "layers and directions": {"encoder_layers": 2, "decoder_layers": 3, "bidirectional": True, "encoder_hidden": 4},
+    "additive, fed": {"attention": "additive", "attention_size": 3, "attentional_size": 6, "input_feeding": True},
+    "without attention": {"attention": None, "bridge": "last_state"},
+    "tied": {"tie_embeddings": True, "attentional_size": 6},
+    "dropout": {"dropout": {"layers": 0.25, "encoder": 0.5}, "recurrent_dropout": 0.125, "word_dropout": 0.1},
+    "what training knows": {"label_smoothing": 0.1, "forget_bias": 2.0, "orthogonal": True, "residual": True},
+}
+FAMILY["layers and directions"] |= {"attention": "general", "bridge": "affine", "project_encoder": True}
+
+
+@pytest.mark.parametrize("choices", FAMILY.values(), ids=FAMILY)
+def test_the_family_is_saved_and_loaded(tmp_path, choices):
+    translator = make_translator(choices=choices)
+    save(tmp_path, translator, HISTORY, {"seed": 0})
+    loaded = load(tmp_path)
+    assert loaded.model.config == translator.model.config
+    assert load_file(tmp_path / "model.safetensors").keys() == translator.model.named_params().keys()
+    for p, q in zip(translator.model.params, loaded.model.params, strict=True):
+        np.testing.assert_array_equal(p, q)
+    texts = ["ab", "", "dcbaab", "?"]
+    assert loaded.translate(texts) == translator.translate(texts)
+
+
+def test_shared_embeddings_are_saved_once(tmp_path):
+    pairs = [("ab", "ba"), ("cd", "dc")]
+    vocabulary = Vocabulary.from_texts(text for pair in pairs for text in pair)
+    model = fastattn.AttentionSeq2seq(len(vocabulary), 5, 7, share_embeddings=True, tie_embeddings=True, seed=0)
+    translator = Translator(model, vocabulary, vocabulary, reverse_source=False, max_target_tokens=4)
+    save(tmp_path, translator, HISTORY, {})
+    assert "decoder.embedding.W" not in load_file(tmp_path / "model.safetensors")
+    loaded = load(tmp_path).model
+    assert loaded.decoder.embedding.params[0] is loaded.encoder.embedding.params[0] is loaded.params[0]
+    np.testing.assert_array_equal(loaded.params[0], model.params[0])
+
+
+@pytest.fixture
+def version_1(tmp_path):
+    """A folder as the first version of the format wrote it, of a model that says what it was taught."""
+    return shutil.copytree(Path(__file__).parent / "version_1", tmp_path / "model")
+
+
+def test_a_folder_of_the_first_version_loads(version_1, tmp_path):
+    loaded = load(version_1)
+    assert loaded.translate([source for source, _ in PAIRS]) == [target for _, target in PAIRS]
+    assert (loaded.reverse_source, loaded.max_target_tokens) == (True, 6)
+    assert loaded.model.config.is_plain
+    save(tmp_path / "new", loaded, HISTORY, {})
+    for p, q in zip(loaded.model.params, load(tmp_path / "new").model.params, strict=True):
+        np.testing.assert_array_equal(p, q)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("dtype", "float16", "the model: dtype is float16; expected float32 or float64"),
+        ("dtype", [], r"the model: dtype is \[\]; expected float32 or float64"),
+        ("embedding", "5", "the model: embedding is '5'; expected a whole number"),
+        ("hidden", 0, "the model: hidden is 0; expected at least 1"),
+        ("hidden", None, "the model: hidden is None; expected a whole number"),
+        ("reverse_source", 1, "reverse_source is 1; expected true or false"),
+    ],
+)
+def test_a_bad_config_of_the_first_version_is_refused(version_1, key, value, reason):
+    config = json.loads((version_1 / "config.json").read_text())
+    (version_1 / "config.json").write_text(json.dumps({**config, key: value}))
+    refused(version_1 / "config.json", reason)
+
+
+def test_tensors_of_the_first_version_have_its_names(version_1):
+    refused(with_tensors(version_1, lambda t: t.pop("encoder.lstm.b")), r"encoder.lstm.b is absent; expected F32 \(16,\)")
 
 
 def test_the_same_model_is_the_same_bytes(tmp_path, folder):
@@ -137,14 +215,13 @@ def test_bad_json_is_refused(folder, name, content, reason):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("format_version", 2, "format_version is 2; this fastattn reads 1"),
+        ("format_version", 3, "format_version is 3; this fastattn reads 1 and 2"),
+        ("format_version", True, "format_version is True; this fastattn reads 1 and 2"),
         ("format_version", None, "format_version is None"),
-        ("dtype", "float16", "dtype is 'float16'; expected one of float32, float64"),
-        ("dtype", [], "dtype is "),
+        ("format_version", 1, "the model: embedding is None; expected a whole number"),
         ("reverse_source", 1, "reverse_source is 1; expected true or false"),
-        ("embedding", "5", "embedding is '5'; expected a whole number of at least 1"),
-        ("hidden", 0, "hidden is 0"),
-        ("hidden", True, "hidden is True"),
+        ("model", None, "the model: the config of a model is a JSON NoneType; expected an object"),
+        ("model", [], "the model: the config of a model is a JSON list; expected an object"),
         ("max_target_tokens", 1.5, "max_target_tokens is 1.5"),
         ("max_target_tokens", None, "max_target_tokens is None"),
     ],
@@ -157,6 +234,34 @@ def test_a_bad_config_is_refused(folder, key, value, reason):
         config[key] = value
     (folder / "config.json").write_text(json.dumps(config))
     refused(folder / "config.json", reason)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("dtype", "float16", "dtype is float16; expected float32 or float64"),
+        ("dtype", [], r"dtype is \[\]; expected float32 or float64"),
+        ("embedding", "5", "embedding is '5'; expected a whole number"),
+        ("hidden", 0, "hidden is 0; expected at least 1"),
+        ("hidden", True, "hidden is True; expected a whole number"),
+        ("attention", "best", "attention is 'best'; expected one of 'dot', "),
+        ("encoder_layers", 0, "encoder_layers is 0; expected at least 1"),
+        ("bidirectional", True, 'attention="dot" multiplies states of equal widths'),
+        ("dropout", {"all": 0.5}, "dropout has a place 'all'"),
+        ("heads", 8, "'heads' is no option of a model; expected one of source_vocabulary, "),
+        ("bridge", None, "the config of a model has no 'bridge'"),
+        ("source_vocabulary", 9, "source_vocabulary is 9, but vocabulary.json holds 8 tokens"),
+        ("target_vocabulary", 6, "target_vocabulary is 6, but vocabulary.json holds 7 tokens"),
+    ],
+)
+def test_a_bad_choice_is_refused(folder, key, value, reason):
+    config = json.loads((folder / "config.json").read_text())
+    if value is None:
+        del config["model"][key]
+    else:
+        config["model"][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder / "config.json", "the model: " + reason)
 
 
 @pytest.mark.parametrize(
@@ -197,12 +302,12 @@ def with_tensors(folder, change, metadata=True):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda t: t.pop("encoder.lstm.b"), r"encoder.lstm.b is absent; expected F32 \(28,\)"),
+        (lambda t: t.pop("encoder.lstm.0.forward.b"), r"encoder.lstm.0.forward.b is absent; expected F32 \(28,\)"),
         (lambda t: t.update(more=np.zeros(2)), r"more is F64 \(2,\); expected absent"),
         (lambda t: t.update({"decoder.affine.b": np.zeros(8, "float32")}), r"decoder.affine.b is F32 \(8,\); expected F32"),
         (lambda t: t.update({"decoder.affine.b": np.zeros(7)}), r"decoder.affine.b is F64 \(7,\); expected F32 \(7,\)"),
         (lambda t: t.update({"decoder.affine.b": np.zeros(7, "int32")}), r"decoder.affine.b is I32 \(7,\)"),
-        (lambda t: t["encoder.lstm.b"].fill(np.nan), "encoder.lstm.b holds NaN or infinity"),
+        (lambda t: t["encoder.lstm.0.forward.b"].fill(np.nan), "encoder.lstm.0.forward.b holds NaN or infinity"),
     ],
 )
 def test_wrong_tensors_are_refused(folder, change, reason):
@@ -215,7 +320,7 @@ def test_tensors_that_numpy_has_no_name_for_are_refused(folder):
     size = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + size].replace(b'"F32","shape":[28]', b'"BF16","shape":[56]')
     path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
-    refused(path, r"encoder.lstm.b is BF16 \(56,\); expected F32 \(28,\)")
+    refused(path, r"encoder.lstm.0.forward.b is BF16 \(56,\); expected F32 \(28,\)")
 
 
 def test_tensors_of_someone_else_are_refused(folder):
@@ -272,6 +377,8 @@ def test_a_crash_within_a_run_leaves_one_epoch_or_the_next(folder, monkeypatch, 
         {"reverse_source": True},
         {"H": 9},
         {"dtype": "float64"},
+        {"choices": {"label_smoothing": 0.1}},  # the same tensors
+        {"choices": {"bridge": "affine"}},
     ],
     ids=lambda other: next(iter(other)),
 )
@@ -294,6 +401,7 @@ def test_a_crash_over_another_model_never_leaves_a_mixture(folder, monkeypatch, 
     assert all((p == q).all() for p, q in zip(loaded.model.params, whole.model.params, strict=True))
     assert loaded.source_vocabulary == whole.source_vocabulary
     assert loaded.reverse_source == whole.reverse_source
+    assert loaded.model.config == whole.model.config
 
 
 def test_mixed_folders_are_refused(tmp_path, folder):

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastattn.layers import EmbeddingLSTM, checks
+from fastattn.layers.as_one import RunsAsOne
 from fastattn.layers.checks import Array
-from fastattn.models.as_one import AsOne
+from fastattn.models.as_one import Seq2seqAsOne
 
 from .attention import TimeAttention
 from .layers import TimeAffine, TimeEmbedding, TimeLSTM, TimeSoftmaxWithLoss
@@ -81,7 +82,7 @@ class BaseModel:
             param[...] = weights
 
 
-class _EmbeddingAndLSTM:
+class _EmbeddingAndLSTM(RunsAsOne):
     """What begins with an embedding and an LSTM: ``embed`` and ``lstm``.
 
     They run as one; but one after the other if they are of another class, and in a class derived from ours, which may have a
@@ -90,21 +91,17 @@ class _EmbeddingAndLSTM:
 
     embed: Any
     lstm: Any
-    _as_one: EmbeddingLSTM | None = None  # after a forward that ran them as one
 
     def _states(self, xs: ArrayLike) -> Array:
         as_one = None
-        if type(self).__module__ == __name__ and type(self.embed) is TimeEmbedding and type(self.lstm) is TimeLSTM:
-            as_one = EmbeddingLSTM(self.embed, self.lstm)
-        hs = self.lstm.forward(self.embed.forward(xs)) if as_one is None else as_one.forward(xs)
-        self._as_one = as_one
-        return hs
+        if type(self).__module__ == __name__:
+            as_one = EmbeddingLSTM.of((self.embed, self.lstm), (TimeEmbedding, TimeLSTM))
+        if as_one is not None:
+            xs, _ = checks.ids("ids", xs, ("N", "T"), len(self.embed.params[0]), None)
+        return self._run(as_one, lambda ids, _: self.lstm.forward(self.embed.forward(ids)), xs, None)
 
     def _states_backward(self, dhs: ArrayLike) -> None:
-        if self._as_one is None:
-            self.embed.backward(self.lstm.backward(dhs))
-        else:
-            self._as_one.backward(dhs)
+        self._run_back(lambda dhs: self.embed.backward(self.lstm.backward(dhs)), dhs)
 
 
 class Encoder(_EmbeddingAndLSTM):
@@ -312,10 +309,8 @@ class PeekySeq2seq(Seq2seq):
 _KINDS = (TimeEmbedding, TimeLSTM, TimeEmbedding, TimeLSTM, TimeAttention, TimeAffine, TimeSoftmaxWithLoss)
 
 
-class AttentionSeq2seq(Seq2seq):
+class AttentionSeq2seq(RunsAsOne, Seq2seq):
     """A sequence to a sequence: the decoder attends to all the encoder's states (Luong, Pham and Manning 2015)."""
-
-    _as_one: AsOne | None = None  # after a forward that ran all layers as one
 
     def __init__(self, vocab_size: int, wordvec_size: int, hidden_size: int) -> None:
         sizes = vocab_size, wordvec_size, hidden_size
@@ -323,34 +318,32 @@ class AttentionSeq2seq(Seq2seq):
 
     def forward(self, xs: ArrayLike, ts: ArrayLike) -> float:
         """xs (N, T1), ts (N, T2), token ids -> the mean loss of a target token. ts begins with the start symbol."""
-        as_one, loss = self._whole(), None
-        ts = np.asarray(ts)
+        as_one, ts = self._whole(), np.asarray(ts)
+        batch: tuple[Any, ...] = xs, ts
         if as_one is not None and ts.ndim == 2 and ts.shape[1] > 1 and ts.min(initial=0) >= 0:  # -1 is no target
             vocabularies = len(self.encoder.embed.params[0]), len(self.decoder.embed.params[0])
             x, _ = checks.ids("xs", xs, ("N", "T1"), vocabularies[0], None)
             t, _ = checks.ids("ts", ts, (len(x), "T2"), vocabularies[1], None)
-            loss = as_one.forward(x, t, None, None, vocabularies)
-        if loss is None:
-            as_one, loss = None, super().forward(xs, ts)
+            batch = x, t, None, None, vocabularies
         else:
+            as_one = None
+        by_layers = super().forward
+        loss = self._run(as_one, lambda *batch: by_layers(*batch[:2]), *batch)
+        if self._as_one is not None:
             self.encoder._as_one = self.decoder._as_one = None
-        self._as_one = as_one
         return loss
 
-    def _whole(self) -> AsOne | None:
+    def _whole(self) -> Seq2seqAsOne | None:
         """All layers as one; None where a class is not ours, which may have a forward or a backward of its own."""
         encoder, decoder = self.encoder, self.decoder
         if (type(self), type(encoder), type(decoder)) != (AttentionSeq2seq, AttentionEncoder, AttentionDecoder):
             return None
         of_decoder = decoder.embed, decoder.lstm, decoder.attention, decoder.affine
-        return AsOne.of((encoder.embed, encoder.lstm, *of_decoder, self.softmax), _KINDS, type(self).__name__)
+        return Seq2seqAsOne.of((encoder.embed, encoder.lstm, *of_decoder, self.softmax), _KINDS, type(self).__name__)
 
     def backward(self, dout: float = 1) -> None:
         """dout, the gradient of the loss. Overwrites ``grads``."""
-        if self._as_one is None:
-            super().backward(dout)
-        else:
-            self._as_one.backward(dout)
+        self._run_back(super().backward, dout)
 
 
 def _of_one_sample(name: str, states: ArrayLike, lstm: TimeLSTM, *axes: str) -> Array:

@@ -1,5 +1,6 @@
 """The kernels in plain NumPy: the oracle for the compiled set, and the mathematics to read."""
 
+from .activation import add, tanh_backward, tanh_forward
 from .affine import affine_backward, affine_forward
 from .attention import (
     attention_backward,
@@ -19,6 +20,7 @@ from .cross_entropy import (
 )
 from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
+from .input_feeding import input_feeding_backward, input_feeding_forward
 from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward, lstm_forward
 from .norm import scale, squared_norm
 from .optimizer import adagrad_update, adam_update, momentum_update, nesterov_update, rmsprop_update, sgd_update
@@ -29,6 +31,7 @@ from .softmax import softmax_backward, softmax_forward
 __all__ = [
     "adagrad_update",
     "adam_update",
+    "add",
     "affine_backward",
     "affine_forward",
     "attention_backward",
@@ -43,6 +46,8 @@ __all__ = [
     "embedding_lstm_backward",
     "embedding_lstm_forward",
     "greedy_search",
+    "input_feeding_backward",
+    "input_feeding_forward",
     "lstm_backward",
     "lstm_forward",
     "momentum_update",
@@ -58,6 +63,8 @@ __all__ = [
     "softmax_cross_entropy_forward",
     "softmax_forward",
     "squared_norm",
+    "tanh_backward",
+    "tanh_forward",
     "target_probability_backward",
     "target_probability_forward",
     "weighted_sum_backward",

@@ -24,10 +24,11 @@ def _of_target(values, t):
     return np.take_along_axis(values, t[:, :, None], axis=2)[:, :, 0]
 
 
-def _minus_target(p, t):
-    """p (N, T, V) less 1 at the target of each position."""
-    difference = p.copy()
-    np.put_along_axis(difference, t[:, :, None], _of_target(p, t)[:, :, None] - 1, axis=2)
+def _minus_target(p, t, smoothing=0):
+    """p (N, T, V) less 1 - smoothing at the target of each position, and less smoothing / V everywhere."""
+    difference = p - p.dtype.type(smoothing / p.shape[2])
+    of_target = _of_target(difference, t)[:, :, None] - p.dtype.type(1 - smoothing)
+    np.put_along_axis(difference, t[:, :, None], of_target, axis=2)
     return difference
 
 
@@ -61,20 +62,24 @@ def cross_entropy_backward(dloss, y, lengths):
     return np.where(real, y.dtype.type(-dloss / real.sum()) / floored, 0).astype(y.dtype, copy=False)
 
 
-def softmax_cross_entropy_forward(scores, t, lengths, overwrite):
-    """scores (N, T, V), t (N, T) -> the mean of -log(softmax(scores)[target]) over the targets, and a cache.
+def softmax_cross_entropy_forward(scores, t, lengths, overwrite, smoothing):
+    """scores (N, T, V), t (N, T) -> the mean over the targets of -(sum over v of q_v log(softmax(scores)_v)), and a cache.
 
+    q is 1 - smoothing at the target, and smoothing / V on every token besides, the target among them (Szegedy et al. 2016,
+    section 7; 0 <= smoothing < 1): without smoothing the loss is that of the target alone.
     A position with a negative id in t has no target, and is left out as padding is. Without any target the loss is 0.
     With ``overwrite``, the memory of the scores is the cache's from here on; there is then one backward at most.
     """
     has_target = real_positions(lengths, *t.shape) & (t >= 0)
     log_p = _log_softmax(zeros_elsewhere(scores, has_target))
-    loss = float(-_of_target(log_p, t)[has_target].sum(dtype=np.float64) / max(has_target.sum(), 1))
-    return loss, (log_p, t, has_target)
+    total = -_of_target(log_p, t)[has_target].sum(dtype=np.float64)
+    if smoothing:  # not 0 times the others' logarithms, of which one may be infinite
+        total = (1 - smoothing) * total - smoothing * log_p[has_target].mean(axis=1, dtype=np.float64).sum()
+    return float(total / max(has_target.sum(), 1)), (log_p, t, has_target, smoothing)
 
 
 def softmax_cross_entropy_backward(dloss, cache):
-    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - (v is the target)) * dloss / number of targets."""
-    log_p, t, has_target = cache
+    """dloss, a number -> dscores (N, T, V) = (softmax(scores) - q) * dloss / number of targets."""
+    log_p, t, has_target, smoothing = cache
     factor = log_p.dtype.type(dloss / max(has_target.sum(), 1))
-    return zeros_elsewhere(_minus_target(np.exp(log_p), t) * factor, has_target)
+    return zeros_elsewhere(_minus_target(np.exp(log_p), t, smoothing) * factor, has_target)

@@ -18,9 +18,13 @@ def _uniform(seed, n, t, j):
     return (z >> np.uint64(40)) * 2.0**-24
 
 
-def dropout(x, ratio, seed):
-    """x (N, T, D) -> (N, T, D): zero with probability ``ratio`` (0 <= ratio < 1), else x / (1 - ratio). seed: a uint64."""
+def dropout(x, ratio, seed, whole):
+    """x (N, T, D) -> (N, T, D): zero with probability ``ratio`` (0 <= ratio < 1), else x / (1 - ratio). seed: a uint64.
+
+    With ``whole``, one draw is for all numbers of a position (n, t), the hash of (seed, n, t): where the positions are
+    embedded tokens, whole tokens are dropped (Gal and Ghahramani 2016, section 4.2).
+    """
     N, T, D = x.shape
-    n, t, j = np.ogrid[:N, :T, :D]
+    n, t, j = np.ogrid[:N, :T, : 1 if whole else D]
     uniform = _uniform(seed, n.astype(np.uint64), t.astype(np.uint64), j.astype(np.uint64))
     return np.where(uniform < ratio, x.dtype.type(0), x * x.dtype.type(1 / (1 - ratio)))

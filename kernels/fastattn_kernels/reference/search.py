@@ -20,12 +20,12 @@ def greedy_search(hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, start_id,
     weights = np.zeros((N, sample_size, T1), hs_enc.dtype)
     running = np.ones(N, dtype=bool)
     token = np.full((N, 1), start_id)
-    h, c = h0, None
+    h, c = h0[None], None  # (1, N, H)
     for step in range(sample_size):
         xs = embedding_forward(W, token, None)  # (N, 1, D)
-        hs, h, c, _ = lstm_forward(xs, h, c, Wx, Wh, b, None)  # (N, 1, H)
-        context, a = attention_forward(hs_enc, hs, lengths_enc, None, False)  # (N, 1, H), (N, 1, T1)
-        scores = affine_forward(np.concatenate((context, hs), axis=2), W_out, b_out, None)  # (N, 1, V)
+        hs, h, c, _ = lstm_forward(xs, [Wx, Wh, b], h, c, None, None)  # (N, 1, H)
+        joined, a = attention_forward(hs_enc, hs_enc, hs, hs, None, 1, lengths_enc, None)  # (N, 1, 2H), (N, 1, T1)
+        scores = affine_forward(joined, W_out, b_out, None)  # (N, 1, V)
         token = scores.argmax(axis=2)  # (N, 1)
         ids[running, step] = token[running, 0]
         weights[running, step] = a[running, 0]

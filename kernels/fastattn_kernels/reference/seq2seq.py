@@ -26,15 +26,16 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
     Returns the mean loss of a target, the attention weights (N, T2 - 1, T1), what the LSTMs end in, (4, N, H): h and c of the
     encoder, then of the decoder; and a cache.
     """
-    W_enc, Wx_enc, Wh_enc, b_enc, W_dec, Wx_dec, Wh_dec, b_dec, W, b = weights
+    W_enc, W_dec, W, b = weights[0], weights[4], weights[8], weights[9]
+    lstm_enc, lstm_dec = weights[1:4], weights[5:8]
     lengths = None if target_lengths is None else target_lengths - 1
-    hs_enc, h_enc, c_enc, encoder = embedding_lstm_forward(W_enc, x, None, None, Wx_enc, Wh_enc, b_enc, source_lengths)
-    hs_dec, h_dec, c_dec, decoder = embedding_lstm_forward(W_dec, t[:, :-1], h_enc, None, Wx_dec, Wh_dec, b_dec, lengths)
-    joined, a = attention_forward(hs_enc, hs_dec, source_lengths, lengths, True)
+    hs_enc, h_enc, c_enc, encoder = embedding_lstm_forward(W_enc, x, lstm_enc, None, None, None, source_lengths)
+    hs_dec, h_dec, c_dec, decoder = embedding_lstm_forward(W_dec, t[:, :-1], lstm_dec, h_enc, None, None, lengths)
+    joined, a = attention_forward(hs_enc, hs_enc, hs_dec, hs_dec, None, 1, source_lengths, lengths)
     scores = affine_forward(joined, W, b, lengths)
-    loss, of_loss = softmax_cross_entropy_forward(scores, t[:, 1:], lengths, True)
+    loss, of_loss = softmax_cross_entropy_forward(scores, t[:, 1:], lengths, True, 0)
     cache = encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths
-    return loss, a, np.stack((h_enc, c_enc, h_dec, c_dec)), cache
+    return loss, a, np.concatenate((h_enc, c_enc, h_dec, c_dec)), cache
 
 
 def seq2seq_backward(dloss, weights, cache, grads):
@@ -42,12 +43,14 @@ def seq2seq_backward(dloss, weights, cache, grads):
 
     Returns those of the state that the decoder started from, dh0 and dc0 (N, H).
     """
-    _, Wx_enc, Wh_enc, _, _, Wx_dec, Wh_dec, _, W, _ = weights
-    dW_enc, dWx_enc, dWh_enc, db_enc, dW_dec, dWx_dec, dWh_dec, db_dec, dW, db = grads
+    lstm_enc, lstm_dec, W = weights[1:4], weights[5:8], weights[8]
+    dW_enc, dlstm_enc, dW_dec, dlstm_dec, dW, db = grads[0], grads[1:4], grads[4], grads[5:8], grads[8], grads[9]
     encoder, decoder, hs_enc, hs_dec, a, joined, of_loss, source_lengths, lengths = cache
     dscores = softmax_cross_entropy_backward(dloss, of_loss)
     djoined = affine_backward(dscores, joined, W, dW, db, lengths)
-    dhs_enc, dhs_dec = attention_backward(djoined, hs_enc, hs_dec, a, source_lengths, lengths)
-    dh0, dc0 = embedding_lstm_backward(dhs_dec, None, None, Wx_dec, Wh_dec, decoder, dW_dec, dWx_dec, dWh_dec, db_dec)
-    embedding_lstm_backward(dhs_enc, dh0, None, Wx_enc, Wh_enc, encoder, dW_enc, dWx_enc, dWh_enc, db_enc)
-    return dh0, dc0
+    dhs_enc, _, dhs_dec, _ = attention_backward(
+        djoined, hs_enc, hs_enc, hs_dec, hs_dec, None, 1, a, source_lengths, lengths, None
+    )
+    dh0, dc0 = embedding_lstm_backward(dhs_dec, None, None, lstm_dec, decoder, dW_dec, dlstm_dec)  # (1, N, H)
+    embedding_lstm_backward(dhs_enc, dh0, None, lstm_enc, encoder, dW_enc, dlstm_enc)
+    return dh0[0], dc0[0]
