@@ -262,7 +262,7 @@ class Seq2seq(nn.Module):
 
 
 def _lstms(D: int, width: int, H: int, layers: int, bidirectional: bool = False) -> Any:
-    """A ModuleList. Layers of their own, for something may come between them; PyTorch does no more with those of one nn.LSTM."""
+    """A ModuleList of layers of their own: something may come between them, and one nn.LSTM would do the same for all."""
     inputs = [D] + [width] * (layers - 1)
     return nn.ModuleList(nn.LSTM(size, H, batch_first=True, bidirectional=bidirectional) for size in inputs)
 

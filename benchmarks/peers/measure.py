@@ -54,6 +54,10 @@ class Job:
     model: str = "plain"
 
     @property
+    def title(self) -> str:
+        return f"{self.model}, {self.name}"
+
+    @property
     def flop(self) -> int:
         """In the matrix products of one step, or of one search."""
         model = MODELS[self.model]
@@ -69,9 +73,9 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
     """Everything about one model at one shape, as it stands in the JSON file. ``say`` is told how it goes."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        model = make_model(MODELS[job.model], job.shape, seed=1)
-        np.savez(folder / "weights.npz", **model.named_params())
-        del model
+        weights: dict[str, Any] = make_model(MODELS[job.model], job.shape, seed=1).named_params()
+        np.savez(folder / "weights.npz", **weights)
+        del weights
 
         def entrant(name: str, target: str) -> _Entrant:
             started = _Entrant(job, name, target, folder)
@@ -88,7 +92,7 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
             with peer.dropping_out(say):
                 peer.check(expected)
                 peer.warm_up()
-                say(f"{job.name}: {name} is ready, its first step after {peer.record['seconds_to_first_step']:.1f} s")
+                say(f"{job.title}: {name} is ready, its first step after {peer.record['seconds_to_first_step']:.1f} s")
         peak = entrant("FMA peak", FMA_PEAK)
         peak.load()
         peak.warm_up()
@@ -99,7 +103,7 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
                 if one.is_running:
                     with one.dropping_out(say):
                         one.take_turn()
-            say(f"{job.name}: round {turn + 1} of {job.rounds}")
+            say(f"{job.title}: round {turn + 1} of {job.rounds}")
         if not peak.is_running:
             raise PeerFailed(f"{peak.name}: {peak.record['reason']}")
         for peer in entrants:
@@ -160,7 +164,7 @@ class _Entrant:
     def _drop_out(self, say: Say, status: str, reason: str) -> None:
         self.record.update(status=status, reason=reason)
         self.close()
-        say(f"{self._job.name}: {self.name} is {status}: {reason}")
+        say(f"{self._job.title}: {self.name} is {status}: {reason}")
 
     def close(self) -> None:
         self.process.close()
