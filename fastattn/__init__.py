@@ -22,7 +22,7 @@ from .layers import (
     Tanh,
     WeightSum,
 )
-from .models import AttentionSeq2seq, Decoder, Encoder
+from .models import AttentionSeq2seq, Decoder, Encoder, ModelConfig
 
 if TYPE_CHECKING:
     from .training import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop, Trainer, clip_grads
@@ -46,6 +46,7 @@ __all__ = [
     "EmbeddingLSTM",
     "Encoder",
     "InputFeedingLSTM",
+    "ModelConfig",
     "Momentum",
     "Nesterov",
     "RMSprop",

@@ -35,7 +35,7 @@ class AsOne(Layer):
 
     def weights(self) -> list[Array]:
         """The layers' weights, for a kernel."""
-        return [weight for layer in self.layers for weight in layer.weights()]
+        return [weight for layer in self.layers if layer.params for weight in layer.weights()]
 
     def _gradients(self) -> list[Array]:
         """The layers' gradients, as they are now."""

@@ -124,8 +124,8 @@ class Attention(Layer):
     ) -> None:
         if isinstance(kind, bool):
             join, kind = kind, "dot"
-        if kind not in _WEIGHTS:
-            raise ValueError(f"kind is {kind!r}; expected one of {', '.join(map(repr, _WEIGHTS))}")
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}; expected one of {', '.join(map(repr, KINDS))}")
         self.kind = kind
         self.join = join
         self.attention_weight: Array | None = None

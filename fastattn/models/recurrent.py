@@ -43,7 +43,7 @@ class Recurrent(RunsAsOne, Model):
     @property
     def dropouts(self) -> list[Dropout]:
         recurrent = [each.recurrent_dropout for each in self.lstm.lstms if each.recurrent_dropout is not None]
-        between = self.lstm.dropouts if isinstance(self.lstm, StackedLSTM | InputFeedingLSTM) else []
+        between = getattr(self.lstm, "dropouts", ())
         return [self.word_dropout, self.dropout, *recurrent, *between, self.output_dropout]
 
     def _read(self, ids: Array, lengths: Array | None, **source: Any) -> Array:

@@ -33,12 +33,24 @@ def affine():
     return fastattn.Affine(zeros(H, V), zeros(V))
 
 
+def bilstm():
+    return fastattn.BiLSTM(lstm(), lstm())
+
+
+def stacked():
+    return fastattn.StackedLSTM([bilstm(), fastattn.LSTM(zeros(2 * H, 4 * H), zeros(H, 4 * H), zeros(4 * H))])
+
+
 # layer, what forward is given, the error, what it says
 FORWARDS = [
     # rank and shape
     (embedding, (IDS[0],), ValueError, r"ids has shape \(5,\); expected \(N, T\)"),
     (lstm, (zeros(N, D),), ValueError, r"xs has shape \(3, 7\); expected \(N, T, 7\)"),
     (lstm, (zeros(N, T, D + 1),), ValueError, r"xs has shape \(3, 5, 8\); expected \(N, T, 7\)"),
+    (bilstm, (zeros(N, T, D + 1),), ValueError, r"xs has shape \(3, 5, 8\); expected \(N, T, 7\)"),
+    (stacked, (zeros(N, T, D + 1),), ValueError, r"xs has shape \(3, 5, 8\); expected \(N, T, 7\)"),
+    (lambda: fastattn.Affine(zeros(H, V)), (zeros(N, T, V),), ValueError, r"x has shape \(3, 5, 13\)"),
+    (fastattn.Tanh, (zeros(N, D),), ValueError, r"x has shape \(3, 7\); expected \(N, T, D\)"),
     (affine, (zeros(N, T, 2 * H),), ValueError, r"x has shape \(3, 5, 22\); expected \(N, T, 11\)"),
     (fastattn.SoftmaxLayer, (zeros(N, T, H),), ValueError, r"x has shape \(3, 5, 11\); expected \(N, T\)"),
     (
@@ -63,6 +75,9 @@ FORWARDS = [
     (embedding, (zeros(N, T),), TypeError, r"ids has dtype float32; expected an integer dtype"),
     (embedding, (zeros(N, T, dtype=bool),), TypeError, r"ids has dtype bool; expected an integer dtype"),
     (lstm, (zeros(N, T, D, dtype=f64),), TypeError, r"xs has dtype float64; expected float32"),
+    (bilstm, (zeros(N, T, D, dtype=f64),), TypeError, r"xs has dtype float64; expected float32"),
+    (stacked, (zeros(N, T, D, dtype=f64),), TypeError, r"xs has dtype float64; expected float32"),
+    (fastattn.Tanh, (IDS[:, :, None],), TypeError, r"x has dtype int64; expected float32 or float64"),
     (affine, (zeros(N, T, H, dtype=int),), TypeError, r"x has dtype int64; expected float32"),
     (
         fastattn.SoftmaxLayer,
@@ -102,6 +117,7 @@ FORWARDS = [
     (embedding, (IDS[:0],), ValueError, r"ids is empty, of shape \(0, 5\); expected \(N, T\)"),
     (embedding, ([[]],), ValueError, r"ids is empty, of shape \(1, 0\); expected \(N, T\)"),
     (lstm, (zeros(N, 0, D),), ValueError, r"xs is empty, of shape \(3, 0, 7\); expected \(N, T, 7\)"),
+    (bilstm, (zeros(N, 0, D),), ValueError, r"xs is empty, of shape \(3, 0, 7\); expected \(N, T, 7\)"),
     (affine, (zeros(0, T, H),), ValueError, r"x is empty, of shape \(0, 5, 11\)"),
     (fastattn.SoftmaxLayer, (zeros(0, T),), ValueError, r"x is empty"),
     (fastattn.AttentionLayer, (zeros(0, T, H), zeros(0, H)), ValueError, r"hs is empty"),

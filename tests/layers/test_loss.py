@@ -116,3 +116,54 @@ def test_other_ids_out_of_range_are_refused_as_ever():
         t[1, 2] = wrong
         with pytest.raises(IndexError, match=rf"t\[1, 2\] is {wrong}; expected a token id from 0 to 12"):
             loss.forward(np.zeros((N, T, V)), t)
+
+
+@lengths
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_smoothed_labels(backend, lengths, smoothing, overwrite, rng):
+    """The cross entropy of the target's distribution with a part of uniform in it."""
+    scores, t = 3 * normal(rng, N, T, V, dtype=float), rng.integers(0, V, (N, T))
+    log_p = scores - np.log(np.exp(scores).sum(axis=2, keepdims=True))
+    q = (1 - smoothing) * np.eye(V)[t] + smoothing / V
+    real = np.arange(T) < np.array(lengths or [T] * N)[:, None]
+    loss = fastattn.SoftmaxCrossEntropy(overwrite, label_smoothing=smoothing)
+    value = loss.forward(scores.copy(), t, lengths=lengths)
+    np.testing.assert_allclose(value, -(q * log_p).sum(axis=2)[real].mean(), rtol=1e-12)
+    expected = np.where(real[:, :, None], -1.7 * (np.exp(log_p) - q) / real.sum(), 0)
+    np.testing.assert_allclose(loss.backward(-1.7), expected, rtol=1e-10, atol=1e-15)
+
+
+def test_labels_are_smoothed_while_training_alone(backend, rng):
+    scores, t = normal(rng, N, T, V, dtype=float), rng.integers(0, V, (N, T))
+    plain, smoothed = fastattn.SoftmaxCrossEntropy(), fastattn.SoftmaxCrossEntropy(label_smoothing=0.3)
+    assert smoothed.forward(scores, t) != plain.forward(scores, t)
+    smoothed.training = False
+    assert smoothed.forward(scores, t) == plain.forward(scores, t)
+    np.testing.assert_array_equal(smoothed.backward(), plain.backward())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_smoothed_labels_and_ignored_ones(backend, rng, overwrite):
+    scores, t, lengths = normal(rng, N, T, V, dtype=float), rng.integers(1, V, (N, T)), np.array([2, 5, 1])
+    padded = fastattn.SoftmaxCrossEntropy(label_smoothing=0.2)
+    ignoring = fastattn.SoftmaxCrossEntropy(overwrite, ignore_label=0, label_smoothing=0.2)
+    expected = padded.forward(scores, t, lengths=lengths), padded.backward(0.3)
+    t[np.arange(T) >= lengths[:, None]] = 0
+    scores[t == 0] = np.nan  # is not read
+    np.testing.assert_allclose(ignoring.forward(scores, t), expected[0], rtol=1e-12)
+    np.testing.assert_allclose(ignoring.backward(0.3), expected[1], rtol=1e-12)
+
+
+def test_a_score_of_minus_infinity_rules_a_token_out(backend, rng):
+    scores, t = normal(rng, N, T, V, dtype=float), rng.integers(1, V, (N, T))
+    scores[:, :, 0] = -np.inf
+    loss = fastattn.SoftmaxCrossEntropy()
+    assert np.isfinite(loss.forward(scores, t))
+    assert np.isfinite(loss.backward()).all()
+
+
+@pytest.mark.parametrize(("smoothing", "error"), [(1.0, ValueError), (-0.1, ValueError), ("0.1", TypeError)])
+def test_a_smoothing_out_of_range(smoothing, error):
+    with pytest.raises(error, match=r"label_smoothing is .*; expected"):
+        fastattn.SoftmaxCrossEntropy(label_smoothing=smoothing)

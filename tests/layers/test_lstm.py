@@ -124,6 +124,44 @@ def test_gradients_of_the_last_state_are_zeros_by_default(backend, weights, xs, 
     np.testing.assert_array_equal(lstm.backward(dhs), expected)
 
 
+@pytest.mark.parametrize("lengths", [None, [2, 5, 1]], ids=["whole", "padded"])
+def test_recurrent_dropout(backend, weights, xs, lengths, rng):
+    """One mask for all steps of a forward, on h of the step before where Wh reads it; h itself is given on whole."""
+    Wx, Wh, b = weights
+    lstm = fastattn.LSTM(*weights)
+    lstm.recurrent_dropout = fastattn.Dropout(0.4, seed=1)
+    mask = fastattn.Dropout(0.4, seed=1).mask(N, H, np.dtype(float))
+    h0, c0, dh_last = (normal(rng, N, H, dtype=float) for _ in range(3))
+    dhs = normal(rng, N, T, H, dtype=float)
+    lstm.set_state(h0, c0)
+    hs = lstm.forward(xs, lengths=lengths)
+    assert lstm.recurrent_dropout.step == 1
+    for n, length in enumerate(lengths or [T] * N):
+        one = fastattn.LSTM(Wx, mask[n][:, None] * Wh, b)
+        one.set_state(h0[n : n + 1], c0[n : n + 1])
+        close(hs[n : n + 1, :length], one.forward(xs[n : n + 1, :length]))
+        close(lstm.h[n], one.h[0])
+
+    def value():
+        lstm.recurrent_dropout.step = 0
+        lstm.set_state(h0, c0)
+        hs = lstm.forward(xs, lengths=lengths)
+        return float(np.sum(dhs * hs) + np.sum(dh_last * lstm.h))
+
+    dxs = lstm.backward(dhs, dh_last=dh_last)
+    check_gradients(value, [xs, h0, c0, *lstm.params], [dxs, lstm.dh, lstm.dc, *lstm.grads], rng)
+
+
+def test_recurrent_dropout_is_for_training_and_new_for_each_forward(backend, weights, xs):
+    lstm, plain = fastattn.LSTM(*weights), fastattn.LSTM(*weights)
+    lstm.recurrent_dropout = fastattn.Dropout(0.4, seed=1)
+    first, second = lstm.forward(xs), lstm.forward(xs)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first[:, 0], second[:, 0])  # of the first step there is no h to drop
+    lstm.recurrent_dropout.training = False
+    np.testing.assert_array_equal(lstm.forward(xs), plain.forward(xs))
+
+
 def test_gates_that_saturate_overflow_nowhere(backend, weights, xs):
     Wx, Wh, b = weights
     lstm = fastattn.LSTM(1e4 * Wx, Wh, b)

@@ -4,6 +4,8 @@ import copy
 
 import numpy as np
 import pytest
+from family import STEADY
+from family import make_model as make_member
 from helpers import layer_by_layer, skip_without_compiled_kernels
 
 import fastattn
@@ -67,9 +69,19 @@ class OtherAffine(fastattn.Affine):
     pass
 
 
-@pytest.mark.parametrize("what", ["dropout", "other class", "stateful", "set state", "without join", "ignored label"])
+DROPS = {
+    "dropout": {"dropout": 0.5},
+    "dropout of the encoder": {"dropout": {"encoder": 0.5}},
+    "recurrent dropout": {"recurrent_dropout": 0.5},
+    "word dropout": {"word_dropout": 0.5},
+    "smoothed labels": {"label_smoothing": 0.5},
+}
+OTHER = ["other class", "stateful", "set state", "without join", "ignored label", "dropout of one's own"]
+
+
+@pytest.mark.parametrize("what", [*DROPS, *OTHER])
 def test_anything_else_goes_through_the_layers(batch, what):
-    model = make_model(dropout=0.5 if what == "dropout" else 0)
+    model = make_model(**DROPS.get(what, {}))
     model.forward(*batch)
     if what == "other class":
         model.decoder.affine.__class__ = OtherAffine
@@ -81,6 +93,8 @@ def test_anything_else_goes_through_the_layers(batch, what):
         model.decoder.attention.join = False
     elif what == "ignored label":
         model.loss.ignore_label = 3
+    elif what == "dropout of one's own":
+        model.encoder.dropout = fastattn.Dropout(0.5)
     assert model._whole() is None
     if what == "without join":
         return  # the affine map would have no state to map
@@ -143,11 +157,19 @@ def test_layers_that_do_not_go_together_are_for_the_layers_to_judge(name, batch,
         np.testing.assert_array_equal(one, other)
 
 
-def test_dropout_has_no_part_in_evaluation(batch):
-    model = make_model(dropout=0.5)
+@pytest.mark.parametrize("choices", DROPS.values(), ids=DROPS)
+def test_what_is_for_training_has_no_part_in_evaluation(batch, choices):
+    model = make_model(**choices)
     expected = make_model().forward(*batch)
     assert model.eval().forward(*batch) == expected
     assert model._as_one is not None
+
+
+@pytest.mark.parametrize("choices", STEADY.values(), ids=STEADY)
+def test_the_plain_model_alone_runs_as_one(choices):
+    plain = not set(choices) - {"label_smoothing", "forget_bias", "orthogonal"}
+    model = make_member(choices).eval()
+    assert (model._whole() is not None) == model.config.is_plain == plain
 
 
 def test_the_choice_does_not_depend_on_the_number_of_threads():

@@ -22,7 +22,7 @@ def dropout(x, ratio, seed, whole):
     """x (N, T, D) -> (N, T, D): zero with probability ``ratio`` (0 <= ratio < 1), else x / (1 - ratio). seed: a uint64.
 
     With ``whole``, one draw is for all numbers of a position (n, t), the hash of (seed, n, t): where the positions are
-    embedded tokens, whole tokens are dropped (Gal and Ghahramani 2016, section 4.2).
+    embedded tokens, whole tokens are dropped (Sennrich, Haddow and Birch 2016, "Edinburgh neural machine translation systems").
     """
     N, T, D = x.shape
     n, t, j = np.ogrid[:N, :T, : 1 if whole else D]

@@ -42,17 +42,10 @@ def lstm_forward(xs, weights, h0, c0, mask, lengths):
     real = real_positions(lengths, N, T)[:, :, None]  # (N, T, 1)
     zeros = np.zeros((len(directions), N, H), xs.dtype)
     h0, c0 = zeros if h0 is None else h0, zeros if c0 is None else c0
-    results = [
-        _direction_forward(
-            _turned(xs, lengths) if g else xs,
-            h0[g],
-            c0[g],
-            *weights[3 * g : 3 * g + 3],
-            None if mask is None else mask[g],
-            real,
-        )
-        for g in directions
-    ]
+    results = []
+    for g in directions:
+        xs_g, of_weights = _turned(xs, lengths) if g else xs, weights[3 * g : 3 * g + 3]
+        results.append(_direction_forward(xs_g, h0[g], c0[g], of_weights, None if mask is None else mask[g], real))
     hs = [_turned(results[g][0], lengths) if g else results[g][0] for g in directions]
     h_last, c_last = (np.stack([result[i] for result in results]) for i in (1, 2))
     return np.concatenate(hs, axis=2), h_last, c_last, ([result[3] for result in results], lengths)
@@ -105,11 +98,12 @@ def _turned(x, lengths):
     return x[np.arange(N)[:, None], np.where(steps <= last, last - steps, steps)]
 
 
-def _direction_forward(xs, h, c, Wx, Wh, b, mask, real):
+def _direction_forward(xs, h, c, weights, mask, real):
     """One direction, first step first. xs (N, T, D), zeros at padding; h, c (N, H), the first state; real (N, T, 1).
 
     Returns hs (N, T, H), the last state h, c (N, H), and a cache.
     """
+    Wx, Wh, b = weights
     N, T, _ = xs.shape
     H = len(Wh)
     hs = np.zeros((N, T, H), xs.dtype)
