@@ -105,8 +105,9 @@ NAMED = {
     "long": Shape(16, 400, 401, 100, 64, 256),
 }
 
-# Every layer's smallest call, with tiny's widths: one sample, one step. What it costs is what stands around a kernel.
-ONE = Shape(1, 1, 2, 40, 32, 64)
+# Those of single layers: before the others the smallest call, of one sample and one step with tiny's widths, as a search that
+# goes step by step makes it. What it costs is what stands around a kernel.
+OF_LAYERS = {"one": Shape(1, 1, 2, 40, 32, 64), **NAMED}
 
 
 def make_batch(shape: Shape, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
