@@ -1,9 +1,11 @@
-"""The sizes and numbers that all speed measurements use, the work in them, and the batches."""
+"""The sizes and numbers that all speed measurements use, the work that a model has at them, and the batches."""
 
 from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
+
+from .models import PLAIN, Model
 
 START_ID = 0  # begins every target; no other token of a batch has it
 
@@ -45,19 +47,49 @@ class Shape:
     def __str__(self) -> str:
         return " ".join(f"{name}={size}" for name, size in asdict(self).items())
 
-    @property
-    def forward_flop(self) -> int:
-        """Floating-point operations in the matrix products of a forward: two for each multiplication and addition."""
-        N, T1, T2, V, D, H = self.N, self.T1, self.T2, self.V, self.D, self.H
-        lstms = (T1 + T2 - 1) * (D + H) * 4 * H
-        attention = 2 * (T2 - 1) * T1 * H  # the scores, and the weighted sums
-        affine = (T2 - 1) * 2 * H * V
-        return 2 * N * (lstms + attention + affine)
+    def forward_flop(self, model: Model = PLAIN) -> int:
+        """Floating-point operations in the matrix products of a forward: two for each multiplication and addition.
+
+        Those of the model's definition, in the order in which it is written: with "general" attention the encoder's states
+        go through W.
+        """
+        N, T1, T2, V, D, H = self.N, self.T1, self.T2 - 1, self.V, self.D, self.H
+        directions = 2 if model.bidirectional else 1
+        states = directions * H  # the width of what the encoder's LSTMs give
+        encoder = T1 * directions * ((D + H) + (model.encoder_layers - 1) * (states + H)) * 4 * H
+        bridge = model.decoder_layers * 2 * states * H if model.bridge == "affine" else 0
+        source = states
+        if model.project_encoder:
+            encoder += T1 * states * H
+            source = H
+        fed = H if model.input_feeding else 0
+        decoder = T2 * ((D + fed + H) + (model.decoder_layers - 1) * 2 * H) * 4 * H
+        width, attention = H, 0
+        if model.attention is not None:
+            width += source
+            attention = T2 * T1 * (H + source)  # the scores, and the weighted sums
+            if model.attention in ("general", "additive"):
+                attention += T1 * source * H  # the keys
+            if model.attention == "additive":
+                attention += T2 * H * H  # the queries
+        readout = 0
+        if model.attentional:
+            readout += T2 * width * H
+            width = H
+        if model.tie_embeddings:
+            readout += T2 * width * D if width != D else 0
+            width = D
+        readout += T2 * width * V
+        return 2 * N * (encoder + bridge + decoder + attention + readout)
+
+    def flop(self, model: Model) -> int:
+        """The same for a training step: a backward has two products for each of the forward."""
+        return 3 * self.forward_flop(model)
 
     @property
     def step_flop(self) -> int:
-        """The same for a training step: a backward has two products for each of the forward."""
-        return 3 * self.forward_flop
+        """The plain model's `flop`."""
+        return self.flop(PLAIN)
 
     @property
     def tokens(self) -> int:
@@ -72,6 +104,10 @@ NAMED = {
     "mt": Shape(32, 30, 31, 8000, 256, 512),
     "long": Shape(16, 400, 401, 100, 64, 256),
 }
+
+# Those of single layers: before the others the smallest call, of one sample and one step with tiny's widths, as a search that
+# goes step by step makes it. What it costs is what stands around a kernel.
+OF_LAYERS = {"one": Shape(1, 1, 2, 40, 32, 64), **NAMED}
 
 
 def make_batch(shape: Shape, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

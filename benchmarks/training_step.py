@@ -2,25 +2,43 @@
 
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 import fastattn
+from benchmarks.models import PLAIN, Model
 from benchmarks.shapes import BETA1, BETA2, EPS, LR, MAX_NORM, START_ID, Shape, make_batch
+
+
+def make_model(model: Model, shape: Shape, **options: Any) -> fastattn.AttentionSeq2seq:
+    """In the sizes of the shape. NotImplementedError at a commit that does not have all of the model's options."""
+    options |= model.options(shape.H)
+    if missing := options.keys() - inspect.signature(fastattn.AttentionSeq2seq).parameters.keys():
+        raise NotImplementedError(f"this AttentionSeq2seq has no {', '.join(sorted(missing))}")
+    return fastattn.AttentionSeq2seq(shape.V, shape.D, shape.H, **options)
 
 
 class TrainingStep:
     """A call is one step: forward, backward, clipping and Adam. It gives the loss, and the gradient norm before the clipping.
 
-    ``kernels``: the kernel set. ``weights``: to begin with, in the order of ``params``; None: drawn.
+    ``kernels``: the kernel set. ``weights``: to begin with, in the order of ``params``; None: drawn. ``options``: further
+    ones of AttentionSeq2seq.
     """
 
     def __init__(
-        self, kernels: str, shape: Shape, threads: int, dtype: str = "float32", weights: Iterable[np.ndarray] | None = None
+        self,
+        kernels: str,
+        shape: Shape,
+        threads: int,
+        dtype: str = "float32",
+        weights: Iterable[np.ndarray] | None = None,
+        model: Model = PLAIN,
+        **options: Any,
     ) -> None:
         fastattn.set_backend(kernels)
         fastattn.set_num_threads(threads)
-        self.model = fastattn.AttentionSeq2seq(shape.V, shape.D, shape.H, dtype=dtype, seed=0)
+        self.model = make_model(model, shape, dtype=dtype, seed=0, **options)
         if weights is not None:
             for param, weight in zip(self.model.params, weights, strict=True):
                 param[...] = weight

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from math import log
 
-from ..shapes import NAMED
+from ..shapes import OF_LAYERS
 from .series import Change, Commit, Machine, changes, geometric_mean
 
 GRAPHS = "asv/index.html"
 COMMITS_SHOWN = 12
 NOTABLE = 0.1  # a change of a time by less than a tenth is not listed
 
-_TIMED = re.compile(r"^(?P<suite>kernels|training)\.(?P<work>\w+)\.time_(?P<call>\w+)\('compiled', '(?P<which>\w+)'\)$")
+_TIMED = re.compile(
+    r"^(?P<suite>kernels|training)\.(?P<work>\w+)\.time_(?P<call>\w+)\('compiled', (?:'(?P<model>\w+)', )?'(?P<which>\w+)'\)$"
+)
 _OPTIMIZERS_SHAPE = "g2p"  # which they have, where other benchmarks have a parameter for it
 
 _STYLE = """
@@ -82,14 +84,17 @@ class _Timed:
     def __init__(self, name: str, machine: Machine) -> None:
         match = _TIMED.match(name)
         assert match is not None
-        self.work, self.call, self.shape = match["work"], match["call"], match["which"]
-        if self.shape not in NAMED:
+        self.work, self.call, self.shape, self.model = match["work"], match["call"], match["which"], match["model"]
+        if self.shape not in OF_LAYERS:
             self.work, self.shape = self.shape, _OPTIMIZERS_SHAPE
         values = machine.last.values
         self.name, self.time = name, values[name]
         reference = values.get(name.replace("'compiled'", "'reference'"))
         self.speed_up = None if reference is None else reference / self.time
-        tracked = "training_step(" if match["suite"] == "training" else f"forward('{self.work.lower()}', "
+        if self.model is not None:
+            tracked = f"family_step('{self.model}', "
+        else:
+            tracked = "training_step(" if match["suite"] == "training" else f"forward('{self.work.lower()}', "
         of_peak = values.get(f"tracked.FractionOfPeak.track_{tracked}'{self.shape}')")
         self.of_peak = of_peak if self.call in ("forward", "step") else None
         self.history = machine.series(name)[-COMMITS_SHOWN:]
@@ -100,8 +105,9 @@ def _card(timed: _Timed) -> str:
         f"{timed.speed_up:.1f} × the reference" if timed.speed_up else "",
         f"{timed.of_peak:.0%} of the peak" if timed.of_peak else "",
     ]
+    label = timed.shape if timed.model is None else f"{timed.model} {timed.shape}"
     return (
-        f'<div class="card">{_graph(timed.name, timed.shape)}<b>{_time(timed.time)}</b>'
+        f'<div class="card">{_graph(timed.name, label)}<b>{_time(timed.time)}</b>'
         f'<span class="soft">{"<br>".join(filter(None, beside))}</span><br>{_sparkline(timed.history)}</div>'
     )
 
@@ -117,7 +123,7 @@ def _cell(timed: _Timed | None, most: float) -> str:
 
 
 def _kernel_table(timed: Sequence[_Timed]) -> str:
-    shapes = [shape for shape in NAMED if any(t.shape == shape for t in timed)]
+    shapes = [shape for shape in OF_LAYERS if any(t.shape == shape for t in timed)]
     most = max((t.speed_up or 1) for t in timed)
     rows = []
     for work, call in dict.fromkeys((t.work, t.call) for t in timed):

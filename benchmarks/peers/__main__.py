@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import itertools
 import json
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from benchmarks.models import MODELS
 from benchmarks.shapes import NAMED, Shape
 
 from . import DEFAULT_PEERS, PEERS, machine, report
@@ -24,11 +26,19 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="python -m benchmarks.peers",
-        description="Time the same training step, or the same search, in fastattn and in other libraries.",
+        description="Time the same training step, or the same search, of a model in fastattn and in other libraries.",
         epilog=f"Peers: {', '.join(PEERS)}, or module:Class. Exit codes: 0 all present peers were measured; 1 one was "
         "refused or failed; 2 wrong usage; 130 interrupted.",
     )
     add = result.add_argument
+    add(
+        "--model",
+        nargs="+",
+        choices=MODELS,
+        metavar="NAME",
+        default=["plain"],
+        help=f"the models, one after another (default plain): {', '.join(MODELS)}; docs/performance.md says what they are",
+    )
     add(
         "--name",
         action="append",
@@ -93,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure_all(command: argparse.ArgumentParser, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Measures shape after shape, printing each table when it is there."""
+    """Measures model after model, shape after shape, printing each table when it is there."""
     kind = "generate" if chosen.generate else "train"
     names = chosen.peers or DEFAULT_PEERS[kind]
     known = DEFAULT_PEERS[kind] if chosen.generate else tuple(PEERS)  # these alone have a search
@@ -114,13 +124,13 @@ def _measure_all(command: argparse.ArgumentParser, chosen: argparse.Namespace) -
     settings = {"kind": kind, "threads": threads, "cores": cores, "rounds": chosen.rounds, "cold": chosen.cold}
     made: dict[str, Any] = {"machine": machine.facts(), "settings": settings, "results": [], "failed": {}}
     peers = {name: PEERS.get(name, name) for name in names}
-    for name, shape in shapes.items():
-        job = Job(name, shape, kind, peers, threads, cores, chosen.rounds, chosen.timeout, chosen.cold)
+    for model, (name, shape) in itertools.product(dict.fromkeys(chosen.model), shapes.items()):
+        job = Job(name, shape, kind, peers, threads, cores, chosen.rounds, chosen.timeout, chosen.cold, model)
         try:
             results = measure(job, _say)
         except PeerFailed as error:  # not a peer, but what all of them need
-            made["failed"][name] = str(error)
-            _say(f"{name}: cannot be measured: {error}")
+            made["failed"][f"{model} {name}"] = str(error)
+            _say(f"{job.title}: cannot be measured: {error}")
             continue
         made["results"].append(results)
         print(report.text(results, settings), end="\n\n", flush=True)

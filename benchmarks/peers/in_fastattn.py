@@ -1,4 +1,4 @@
-"""The model in fastattn, on each of its kernel sets."""
+"""The models in fastattn, on each of its kernel sets."""
 
 import sys
 from typing import ClassVar
@@ -18,7 +18,7 @@ class Compiled(Peer):
         # Numba would import SciPy where it is installed, which takes 13 MB and some tenths of a second. fastattn does not bring
         # it; of what is measured here, JAX does.
         sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
-        self.step = TrainingStep(self.backend, task.shape, task.threads, self.dtype, task.weights())
+        self.step = TrainingStep(self.backend, task.shape, task.threads, self.dtype, task.weights(), task.model)
 
     def train(self, steps: int) -> Outcome:
         for _ in range(steps):

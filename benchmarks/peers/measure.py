@@ -1,4 +1,4 @@
-"""The check and the rounds of one shape.
+"""The check and the rounds of one model at one shape.
 
 All peers of a shape live at once. Each is started alone, so that its time to the first step is its own; checked; and
 warmed up. Then, round by round and in rotated order, each is asked for as many steps as take half a second or
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-import fastattn
+from benchmarks.models import MODELS
 from benchmarks.shapes import Shape
+from benchmarks.training_step import make_model
 
 from . import BASELINE, FMA_PEAK, ORACLE
 from .process import PeerAbsent, PeerFailed, PeerProcess, environment
@@ -37,7 +38,8 @@ Say = Callable[[str], None]
 class Job:
     """What to measure. kind: "train" or "generate". peers: name -> "module:Class". cores: as `PeerProcess` takes them.
 
-    cold: with empty caches of compiled code. timeout: the most seconds that a peer may take for an answer.
+    cold: with empty caches of compiled code. timeout: the most seconds that a peer may take for an answer. model: one of
+    MODELS.
     """
 
     name: str
@@ -49,11 +51,17 @@ class Job:
     rounds: int
     timeout: float
     cold: bool
+    model: str = "plain"
+
+    @property
+    def title(self) -> str:
+        return f"{self.model}, {self.name}"
 
     @property
     def flop(self) -> int:
         """In the matrix products of one step, or of one search."""
-        return self.shape.step_flop if self.kind == "train" else self.shape.forward_flop
+        model = MODELS[self.model]
+        return self.shape.flop(model) if self.kind == "train" else self.shape.forward_flop(model)
 
     @property
     def tokens(self) -> int:
@@ -62,12 +70,12 @@ class Job:
 
 
 def measure(job: Job, say: Say) -> dict[str, Any]:
-    """Everything about one shape, as it stands in the JSON file. ``say`` is told how it goes."""
+    """Everything about one model at one shape, as it stands in the JSON file. ``say`` is told how it goes."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        model = fastattn.AttentionSeq2seq(job.shape.V, job.shape.D, job.shape.H, seed=1)
-        np.savez(folder / "weights.npz", *model.params)
-        del model
+        weights: dict[str, Any] = make_model(MODELS[job.model], job.shape, seed=1).named_params()
+        np.savez(folder / "weights.npz", **weights)
+        del weights
 
         def entrant(name: str, target: str) -> _Entrant:
             started = _Entrant(job, name, target, folder)
@@ -84,7 +92,7 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
             with peer.dropping_out(say):
                 peer.check(expected)
                 peer.warm_up()
-                say(f"{job.name}: {name} is ready, its first step after {peer.record['seconds_to_first_step']:.1f} s")
+                say(f"{job.title}: {name} is ready, its first step after {peer.record['seconds_to_first_step']:.1f} s")
         peak = entrant("FMA peak", FMA_PEAK)
         peak.load()
         peak.warm_up()
@@ -95,7 +103,7 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
                 if one.is_running:
                     with one.dropping_out(say):
                         one.take_turn()
-            say(f"{job.name}: round {turn + 1} of {job.rounds}")
+            say(f"{job.title}: round {turn + 1} of {job.rounds}")
         if not peak.is_running:
             raise PeerFailed(f"{peak.name}: {peak.record['reason']}")
         for peer in entrants:
@@ -109,6 +117,7 @@ def measure(job: Job, say: Say) -> dict[str, Any]:
     _compare(job, records, statistics.median(rates))
     return {
         "name": job.name,
+        "model": job.model,
         "kind": job.kind,
         "shape": asdict(job.shape),
         "flop": job.flop,
@@ -155,14 +164,15 @@ class _Entrant:
     def _drop_out(self, say: Say, status: str, reason: str) -> None:
         self.record.update(status=status, reason=reason)
         self.close()
-        say(f"{self._job.name}: {self.name} is {status}: {reason}")
+        say(f"{self._job.title}: {self.name} is {status}: {reason}")
 
     def close(self) -> None:
         self.process.close()
 
     def load(self) -> None:
         """Has the library imported and the model built."""
-        task = {"kind": self._job.kind, "shape": astuple(self._job.shape), "threads": self._job.threads}
+        job = self._job
+        task = {"kind": job.kind, "model": job.model, "shape": astuple(job.shape), "threads": job.threads}
         self.record |= self.process.ask("load", **task, weights_file=str(self._weights_file))
 
     def first_results(self) -> list[Any]:

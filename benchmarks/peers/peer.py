@@ -1,35 +1,44 @@
 """What a peer is given, and what it must do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmarks.models import PLAIN, Model
 from benchmarks.shapes import Shape
 
 Outcome = Callable[[], Any]
+Weights = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Task:
-    """The sizes, and where the weights are. ``kind`` names the method that will be called: "train" or "generate"."""
+    """The model, the sizes, and where the weights are. ``kind`` names the method that will be called: "train" or "generate"."""
 
     kind: str
     shape: Shape
     threads: int
     weights_file: str
+    model: Model = PLAIN
+
+    @contextmanager
+    def named_weights(self) -> Iterator[Weights]:
+        """By the names of AttentionSeq2seq's ``named_params``, each read when it is asked for: never are all there twice."""
+        with np.load(self.weights_file) as arrays:
+            yield arrays
 
     def weights(self) -> Iterator[np.ndarray]:
-        """In the order of AttentionSeq2seq's ``params``, one at a time, so that they are never all there twice."""
-        with np.load(self.weights_file) as arrays:
-            for name in arrays.files:
-                yield arrays[name]
+        """The same in the order of ``params``, one at a time."""
+        with self.named_weights() as weights:
+            yield from weights.values()
 
 
 class Peer(ABC):
-    """The model in one library, built from a task, ready for its first step.
+    """A model in one library, built from a task, ready for its first step.
 
     The work of `train` and `generate` is timed, and must be done when they return: none may be left to other threads.
     What they return is a function that tells the outcome, and is called when the clock has been stopped.

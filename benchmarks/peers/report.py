@@ -10,7 +10,7 @@ from benchmarks.shapes import Shape
 from . import BASELINE
 
 Record = dict[str, Any]
-Results = dict[str, Any]  # of one shape, as `measure` returns them
+Results = dict[str, Any]  # of one model at one shape, as `measure` returns them
 
 # Heading, and what stands below it for a peer that was measured.
 COLUMNS: Sequence[tuple[str, Callable[[Record], str]]] = (
@@ -41,14 +41,19 @@ def _ratio(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.2f}"
 
 
+def _model(results: Results) -> str:
+    """Its name. What was written before there were others does not say it."""
+    return results.get("model", "plain")
+
+
 def heading(results: Results, settings: Record) -> str:
-    """One line: the shape, and what it was measured with."""
+    """One line: the model, the shape, and what it was measured with."""
     shape = Shape(**results["shape"])
     what = "training step" if results["kind"] == "train" else "search"
     peak = statistics.median(results["fma_peak_gflops"])
     line = (
-        f"{results['name']}: {shape}; {_digits(results['flop'] / 1e9)} GFLOP a {what}; threads {settings['threads']}, "
-        f"rounds {settings['rounds']}, FMA peak {_digits(peak)} GFLOP/s"
+        f"{_model(results)}, {results['name']}: {shape}; {_digits(results['flop'] / 1e9)} GFLOP a {what}; "
+        f"threads {settings['threads']}, rounds {settings['rounds']}, FMA peak {_digits(peak)} GFLOP/s"
     )
     if results["share_of_cores"] < ENOUGH_OF_THE_CORES:
         line += f"; OTHER PROGRAMS WERE RUNNING, and left {100 * results['share_of_cores']:.0f} % of the cores"
@@ -69,7 +74,7 @@ def _others(results: Results) -> list[str]:
 
 
 def text(results: Results, settings: Record) -> str:
-    """The table of one shape, to read in a terminal."""
+    """The table of one model at one shape, to read in a terminal."""
     table = _table(results)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -96,11 +101,11 @@ def markdown(report: Record) -> str:
 
 
 def summary(all_results: Sequence[Results]) -> str:
-    """A sentence: the best peer of each shape, and the geometric mean of its time ratios; empty if nothing can be compared.
+    """A sentence for each model: the best peer at each shape, and the geometric mean of its time ratios.
 
-    Peers that compute less exactly than float32 are left out.
+    Empty if nothing can be compared. Peers that compute less exactly than float32 are left out.
     """
-    best = {}
+    best: dict[str, dict[str, tuple[str, float]]] = {}
     for results in all_results:
         ratios = {
             name: record["ratio_of_medians"]
@@ -108,16 +113,17 @@ def summary(all_results: Sequence[Results]) -> str:
             if name != BASELINE and "ratio_of_medians" in record and record["tolerance"] <= 1e-3
         }
         if ratios:
-            best[results["name"]] = min(ratios.items(), key=lambda item: item[1])
-    if not best:
-        return ""
-    each = ", ".join(f"{name} {ratio:.2f} ({peer})" for name, (peer, ratio) in best.items())
-    mean = statistics.geometric_mean(ratio for _, ratio in best.values())
-    return f"Time ratio of the best peer: {each}; geometric mean {mean:.2f}."
+            best.setdefault(_model(results), {})[results["name"]] = min(ratios.items(), key=lambda item: item[1])
+    sentences = []
+    for model, of_shape in best.items():
+        each = ", ".join(f"{name} {ratio:.2f} ({peer})" for name, (peer, ratio) in of_shape.items())
+        mean = statistics.geometric_mean(ratio for _, ratio in of_shape.values())
+        sentences.append(f"Time ratio of the best peer, {model}: {each}; geometric mean {mean:.2f}.")
+    return "\n".join(sentences)
 
 
 def plot(report: Record, path: Path) -> None:
-    """Draws a bar for each shape and peer: the time ratio, with a line for the middle half of the rounds' own ratios."""
+    """Draws a bar for each model, shape and peer: the time ratio, with a line for the middle half of the rounds' own ratios."""
     from matplotlib.figure import Figure
 
     all_results = report["results"]
@@ -136,14 +142,16 @@ def plot(report: Record, path: Path) -> None:
             axes.annotate(text, (at, max(ratio, high)), (0, 2), textcoords="offset points", ha="center", fontsize=7)
         axes.vlines(places, [low for low, _, _ in quartiles], [high for _, _, high in quartiles], color="0.3")
     axes.axhline(1, color="black", linewidth=1)
-    axes.set_xticks(range(len(all_results)), [results["name"].replace(" ", "\n") for results in all_results])
+    models = list(dict.fromkeys(map(_model, all_results)))
+    labels = [results["name"] if len(models) == 1 else f"{_model(results)} {results['name']}" for results in all_results]
+    axes.set_xticks(range(len(all_results)), [label.replace(" ", "\n") for label in labels])
     axes.set_ylabel(f"time, {BASELINE} = 1")
     axes.margins(y=0.12)
     axes.legend(fontsize=8, frameon=False, ncols=len(names))
     machine, settings = report["machine"], report["settings"]
     what = "a training step" if settings["kind"] == "train" else "a greedy search"
     axes.set_title(
-        f"Time of {what} against {BASELINE}'s, float32, {settings['threads']} threads\n"
+        f"Time of {what} against {BASELINE}'s ({', '.join(models)}), float32, {settings['threads']} threads\n"
         f"{machine['cpu']} ({machine['llvm_cpu']}), medians of {settings['rounds']} rounds, {machine['date'][:10]}",
         fontsize=9,
     )

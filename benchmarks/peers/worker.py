@@ -29,14 +29,16 @@ class Service:
         self.target = target
         self.idle_since = time.process_time()
 
-    def load(self, kind: str, shape: list[int], threads: int, weights_file: str) -> dict[str, Any]:
+    def load(self, kind: str, model: str, shape: list[int], threads: int, weights_file: str) -> dict[str, Any]:
         """Imports the library and builds the peer. ``kind`` names the method that `work` will call."""
+        from benchmarks.models import MODELS
         from benchmarks.shapes import Shape
 
         from .peer import Peer, Task
 
         module, _, name = self.target.partition(":")
-        peer: Peer = getattr(importlib.import_module(module), name)(Task(kind, Shape(*shape), threads, weights_file))
+        task = Task(kind, Shape(*shape), threads, weights_file, MODELS[model])
+        peer: Peer = getattr(importlib.import_module(module), name)(task)
         self.method = getattr(peer, kind)
         return {"tolerance": peer.tolerance}
 

@@ -15,7 +15,7 @@ class _Kernel:
     """What the classes below share; asv passes over it, for its name begins with an underscore."""
 
     case: ClassVar[Callable[[Shape, str], cases.Case]]
-    params = (cases.SETS, ["tiny", "date", "g2p"])
+    params = (cases.SETS, ["one", "tiny", "date", "g2p"])
     param_names = ("kernels", "shape")
     timeout = 300
     rounds = 1
@@ -43,6 +43,36 @@ class EmbeddingLSTM(_Kernel):
     case = cases.embedding_lstm
 
 
+class BiLSTM(_Kernel):
+    """A whole sequence in both directions. ``time_backward`` as in LSTM."""
+
+    case = cases.bi_lstm
+
+
+class StackedLSTM(_Kernel):
+    """Two layers of both directions. ``time_backward`` as in LSTM."""
+
+    case = cases.stacked_lstm
+    params = (cases.SETS, ["one", "tiny", "date"])
+
+
+class _SlowReference(_Kernel):
+    """Where the reference set takes seconds for a long target, or gigabytes."""
+
+    params = (cases.SETS, ["one", "tiny", "date", "g2p", "long"])
+
+    def setup(self, kernels: str, shape: str) -> None:
+        if (kernels, shape) == (cases.REFERENCE, "long"):
+            raise NotImplementedError("the reference set is not for targets of this length")
+        super().setup(kernels, shape)
+
+
+class InputFeedingLSTM(_SlowReference):
+    """A whole target with additive attention inside the recurrence. ``time_backward`` as in LSTM."""
+
+    case = cases.input_feeding_lstm
+
+
 class AttentionWeight(_Kernel):
     """The scores of one target step, and their softmax."""
 
@@ -63,12 +93,31 @@ class Attention(_Kernel):
     """Scores, softmax and weighted sums of all target steps in one."""
 
     case = cases.attention
-    params = (cases.SETS, ["tiny", "date", "long"])
+    params = (cases.SETS, ["one", "tiny", "date", "long"])
+
+
+class AttentionGeneral(_Kernel):
+    """The same with a matrix between the states of both directions and the decoder's."""
+
+    case = cases.attention_general
+    params = (cases.SETS, ["one", "tiny", "date", "long"])
+
+
+class AttentionAdditive(_SlowReference):
+    """The same with a tanh for each pair of steps and each unit."""
+
+    case = cases.attention_additive
 
 
 class Affine(_Kernel):
     case = cases.affine
-    params = (cases.SETS, ["tiny", "g2p", "mt"])
+    params = (cases.SETS, ["one", "tiny", "g2p", "mt"])
+
+
+class Attentional(_Kernel):
+    """An affine map without a bias, and a tanh."""
+
+    case = cases.attentional
 
 
 class Embedding(_Kernel):
@@ -79,7 +128,7 @@ class CrossEntropy(_Kernel):
     """Softmax and cross entropy in one."""
 
     case = cases.cross_entropy
-    params = (cases.SETS, ["tiny", "g2p", "mt"])
+    params = (cases.SETS, ["one", "tiny", "g2p", "mt"])
 
 
 class Dropout(_Kernel):
@@ -91,7 +140,10 @@ class Float64:
 
     _CASES: ClassVar[dict[str, Callable[[Shape, str], cases.Case]]] = {
         "lstm": cases.lstm,
+        "bi_lstm": cases.bi_lstm,
+        "input_feeding_lstm": cases.input_feeding_lstm,
         "attention": cases.attention,
+        "attention_additive": cases.attention_additive,
         "affine": cases.affine,
         "cross_entropy": cases.cross_entropy,
     }

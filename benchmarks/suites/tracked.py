@@ -6,12 +6,13 @@ from typing import Any
 
 import fastattn
 from benchmarks.fma_peak import FmaPeak
+from benchmarks.models import MODELS
 from benchmarks.shapes import NAMED
 from fastattn.data import Vocabulary, date_pairs, encode_pairs, split_dates
 from fastattn.training.schedule import linear
 
 from . import cases
-from .training import training_step
+from .training import FAMILY, FAMILY_SHAPES, training_step
 
 
 def _seconds(call: Any, rounds: int) -> float:
@@ -56,6 +57,12 @@ class FractionOfPeak:
 
     track_training_step.params = (list(NAMED),)  # type: ignore[attr-defined]
     track_training_step.param_names = ("shape",)  # type: ignore[attr-defined]
+
+    def track_family_step(self, model: str, shape: str) -> float:
+        return _fraction_of_peak(training_step(cases.COMPILED, shape, model=model), NAMED[shape].flop(MODELS[model]))
+
+    track_family_step.params = (FAMILY, FAMILY_SHAPES)  # type: ignore[attr-defined]
+    track_family_step.param_names = ("model", "shape")  # type: ignore[attr-defined]
 
     def track_forward(self, kernel: str, shape: str) -> float:
         case = cases.make(getattr(cases, kernel), cases.COMPILED, shape)

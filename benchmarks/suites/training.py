@@ -3,16 +3,21 @@
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.models import MODELS
 from benchmarks.shapes import NAMED
 from benchmarks.training_step import TrainingStep
 
 from . import cases
 
+FAMILY = [name for name in MODELS if name != "plain"]
+FAMILY_SHAPES = ["tiny", "date", "g2p", "long"]
 
-def training_step(kernels: str, shape: str, N: int | None = None) -> TrainingStep:
+
+def training_step(kernels: str, shape: str, N: int | None = None, model: str = "plain") -> TrainingStep:
     """On one of the sets of `cases`, with a batch of N instead of the shape's where it is given."""
     s = NAMED[shape] if N is None else replace(NAMED[shape], N=N)
-    step = TrainingStep("reference" if kernels == cases.REFERENCE else "compiled", s, cases.ALL_THREADS)
+    kernel_set = "reference" if kernels == cases.REFERENCE else "compiled"
+    step = TrainingStep(kernel_set, s, cases.ALL_THREADS, model=MODELS[model])
     cases.choose(kernels)
     return step
 
@@ -28,6 +33,25 @@ class Step:
 
     def setup(self, kernels: str, shape: str) -> None:
         self.step = training_step(kernels, shape)
+        self.step()
+
+    def time_step(self, *_: Any) -> None:
+        self.step()
+
+
+class FamilyStep:
+    """The same of the models that people train. The reference set is measured where it is quick."""
+
+    params = ([cases.COMPILED, cases.REFERENCE], FAMILY, FAMILY_SHAPES)
+    param_names = ("kernels", "model", "shape")
+    timeout = 600
+    rounds = 1
+    repeat = (2, 5, 1.0)
+
+    def setup(self, kernels: str, model: str, shape: str) -> None:
+        if kernels == cases.REFERENCE and shape != "tiny":
+            raise NotImplementedError("the reference set takes seconds here")
+        self.step = training_step(kernels, shape, model=model)
         self.step()
 
     def time_step(self, *_: Any) -> None:
