@@ -19,6 +19,7 @@ import numpy as np
 
 from .attention import add_weighted_rows
 from .dropout import dropout
+from .embedding import embedding_backward
 from .engine.activation import tanh
 from .engine.additive import additive_scores, additive_scores_backward
 from .engine.buffers import empty, flat, nothing, pieces
@@ -262,10 +263,10 @@ def _packed(prepared, i, depth, columns):
     return Packed(prepared.packed, prepared.places[i], depth, columns)
 
 
-@shared
-def _prepare_layer(share, shares, layer, shape: Shape, Wx, Wh, b, prepared: Prepared):
+@kernel
+def _pack_layer(share, shares, layer, shape, Wx, Wh, b, prepared):
     """Pack what a layer multiplies with, and pad its bias with zeros to whole lane groups."""
-    H, width = shape.H, shape.K if layer == 0 else shape.H
+    H, width = shape.H, _width(shape, layer)
     packed = _packed(prepared, layer, width + H, 4 * H)
     first = Wx.size - width * 4 * H  # the rows for x come before those for what is fed
     pack_matrix(share, shares, even_matrix(Wx, first, width, 4 * H, 1), packed, 0)
@@ -276,15 +277,23 @@ def _prepare_layer(share, shares, layer, shape: Shape, Wx, Wh, b, prepared: Prep
 
 
 @shared
-def _prepare_rest(share, shares, shape: Shape, x, x_rows, Wx, b, Wq, Wc, prepared: Prepared, panels, tiles):
-    """Pack Wq and Wc, and project all rows of x."""
+def _prepare_layer(share, shares, layer, shape: Shape, Wx, Wh, b, prepared: Prepared):
+    """For a layer that is not the first."""
+    _pack_layer(share, shares, layer, shape, Wx, Wh, b, prepared)
+
+
+@shared
+def _prepare(share, shares, shape: Shape, x, x_rows, Wx, Wh, b, Wq, Wc, prepared: Prepared, panels, tiles):
+    """Pack the weights of the first layer, Wq and Wc, and project all rows of x."""
     L, H, E, K, D = shape.L, shape.H, shape.E, shape.K, shape.D
+    _pack_layer(share, shares, 0, shape, Wx, Wh, b, prepared)
     if Wq.size > 0:
         pack_matrix(share, shares, even_matrix(Wq, 0, H, shape.A, 1), _packed(prepared, L, H, shape.A), 0)
     pack_matrix(share, shares, even_matrix(Wc, 0, E + H, K, 1), _packed(prepared, L + 1, E + H, K), 0)
     sizes = Sizes(D, H, 0, 0, shape.gate_step)
     rows = Matrix(x, 0, scaled(x_rows, D), 0, 1)
-    project(share, shares, sizes, rows, Weights(Wx, Wx[:0], b), prepared.projected, scratch_of(share, panels, tiles))
+    scratch = scratch_of(share, panels, tiles)
+    project(share, shares, sizes, rows, Weights(Wx[: D * 4 * H], Wh, b), prepared.projected, scratch)
 
 
 @shared
@@ -412,13 +421,13 @@ def input_feeding_forward(
     )
     prepared = Prepared(packed, places, biases, projected if V else gates)
     panels, tiles = scratch(dtype)
-    for layer in range(L):
-        Wx, Wh, b = lstms[3 * layer : 3 * layer + 3]
-        _prepare_layer(layer, shape, flat(Wx), flat(Wh), b, prepared, work=32 * (widths[layer] + H) * H)
-    _prepare_rest(
-        shape, flat(x), x_rows, flat(lstms[0])[: D * 4 * H], lstms[2], _or_none(Wq, dtype), flat(Wc), prepared, panels, tiles,
-        shares=len(tiles), work=8 * x_rows.size * D * H,
+    weights = [flat(weight) for weight in lstms]
+    _prepare(
+        shape, flat(x), x_rows, *weights[:3], _or_none(Wq, dtype), flat(Wc), prepared, panels, tiles,
+        shares=len(tiles), work=8 * x_rows.size * D * H + 4 * packed_numbers,
     )  # fmt: skip
+    for layer in range(1, L):
+        _prepare_layer(layer, shape, *weights[3 * layer : 3 * layer + 3], prepared, work=64 * H * H)
     outs, a = empty((N, T2, K), dtype), empty((N, T2, T1), dtype)
     h_last, c_last = empty((2, L, N, H), dtype)
     drops = nothing(dtype)
@@ -634,10 +643,33 @@ def _backward(
             clear(into.dvalues, (n * T1 + real1) * E, (T1 - real1) * E)
 
 
-@shared
-def _prepare_backward(share, shares, i, W, first, depth, columns, prepared: Prepared):
+@kernel
+def _pack_back(share, shares, i, W, first, depth, columns, prepared):
     """Pack the transpose of a matrix of ``columns`` rows of ``depth`` numbers, from some number of W on."""
     pack_matrix(share, shares, even_matrix(W, first, depth, 1, depth), _packed(prepared, i, depth, columns), 0)
+
+
+@kernel
+def _pack_layer_back(share, shares, layer, shape, Wx, Wh, prepared):
+    depth, width = 4 * shape.H, _width(shape, layer)
+    _pack_back(share, shares, 2 * layer, Wx, Wx.size - width * depth, depth, width, prepared)
+    _pack_back(share, shares, 2 * layer + 1, Wh, 0, depth, shape.H, prepared)
+
+
+@shared
+def _prepare_layer_back(share, shares, layer, shape: Shape, Wx, Wh, prepared: Prepared):
+    """For a layer that is not the first."""
+    _pack_layer_back(share, shares, layer, shape, Wx, Wh, prepared)
+
+
+@shared
+def _prepare_back(share, shares, shape: Shape, Wx, Wh, Wq, Wc, prepared: Prepared):
+    """Pack the transposes of the first layer's weights, of Wq and of Wc."""
+    H, K = shape.H, shape.K
+    _pack_layer_back(share, shares, 0, shape, Wx, Wh, prepared)
+    if Wq.size > 0:
+        _pack_back(share, shares, 2 * shape.L, Wq, 0, shape.A, H, prepared)
+    _pack_back(share, shares, 2 * shape.L + 1, Wc, 0, K, shape.E + H, prepared)
 
 
 @shared
@@ -645,8 +677,8 @@ def _sum_by_token(share, shares, shape: Shape, batch: Batch, gates, sums):
     sum_by_token(share, shares, shape.V, shape.H, batch.tokens, EvenRows(gates, 0, shape.gate_step), sums)
 
 
-@shared
-def _layer_gradients(share, shares, layer, shape: Shape, R, kept: Kept, dWx, dWh, db, panels, tiles):
+@kernel
+def _gradients_of_layer(share, shares, layer, shape, R, kept, dWx, dWh, db, scratch):
     """[dWx; dWh; db] = [what the layer reads | h | 1]^T dz, but for the rows of dWx that are for x."""
     H, width = shape.H, _width(shape, layer)
     c_rows = np.empty(width + H + 1, np.int64)
@@ -656,18 +688,24 @@ def _layer_gradients(share, shares, layer, shape: Shape, R, kept: Kept, dWx, dWh
     inputs = even_matrix(kept.inputs, layer * R * shape.input_step, width + H + 1, 1, shape.input_step)
     dz = even_matrix(kept.gates, layer * R * shape.gate_step, R, shape.gate_step, 1)
     to = Rows(c_rows, 0, 0)
-    matmul(
-        share, shares, width + H + 1, 4 * H, R, inputs, dz, to, zeros_for(to), scratch_of(share, panels, tiles)
-    )  # fmt: skip
+    matmul(share, shares, width + H + 1, 4 * H, R, inputs, dz, to, zeros_for(to), scratch)
 
 
 @shared
-def _other_gradients(
-    share, shares, shape: Shape, R, kept: Kept, steps: StepGradients, xs, sums, Wx, dWx, dx, dx_rows, dWc, dWq, panels, tiles
+def _layer_gradients(share, shares, layer, shape: Shape, R, kept: Kept, dWx, dWh, db, panels, tiles):
+    """For a layer that is not the first."""
+    _gradients_of_layer(share, shares, layer, shape, R, kept, dWx, dWh, db, scratch_of(share, panels, tiles))
+
+
+@shared
+def _gradients(
+    share, shares, shape: Shape, R, kept: Kept, steps: StepGradients, xs, sums, Wx, dWx, dWh, db, dx, dx_rows, dWc, dWq,
+    panels, tiles,
 ):  # fmt: skip
-    """Those of x and of its rows of Wx, of Wc, and of Wq. xs: the rows of x, sums: those of dz that go with them."""
+    """Those of x, of the first layer, of Wc, and of Wq. xs: the rows of x, sums: those of dz that go with them."""
     D, H, K, A, E, gate_step = shape.D, shape.H, shape.K, shape.A, shape.E, shape.gate_step
     scratch = scratch_of(share, panels, tiles)
+    _gradients_of_layer(share, shares, 0, shape, R, kept, dWx, dWh, db, scratch)
     count = dx_rows.size
     of_sums = even_matrix(sums, 0, count, gate_step, 1)
     to_dWx = Rows(even_row_addresses(dWx, D, 4 * H), 0, 0)
@@ -701,17 +739,16 @@ def input_feeding_backward(douts, dh_last, dc_last, keys, values, lstms, Wc, Wq,
     dvs = none if v is None else empty(N * A, dtype)
     into = SourceGradients(flat(dkeys), _or_none(dvalues, dtype), dvs)
     dh0, dc0, dfeed0 = empty((L, N, H), dtype), empty((L, N, H), dtype), empty((N, K), dtype)
-    transposed = []  # what is packed: a flat matrix, where it begins, its numbers a row, its rows
-    for layer in range(L):
-        Wx, Wh = flat(lstms[3 * layer]), flat(lstms[3 * layer + 1])
-        width = K if layer == 0 else H
-        transposed += [(Wx, Wx.size - width * 4 * H, 4 * H, width), (Wh, 0, 4 * H, H)]
-    transposed += [(_or_none(Wq, dtype), 0, A, H if Wq is not None else 0), (flat(Wc), 0, K, E + H)]
-    places, packed_numbers = _places(*[panel_numbers(depth, columns, dtype) for _, _, depth, columns in transposed])
+    weights = [flat(weight) for weight in lstms]
+    widths = [K] + [H] * (L - 1)
+    places, packed_numbers = _places(
+        *[panel_numbers(4 * H, columns, dtype) for width in widths for columns in (width, H)],
+        panel_numbers(A, H, dtype), panel_numbers(K, E + H, dtype),
+    )  # fmt: skip
     prepared = Prepared(empty(packed_numbers, dtype), places, none, none)
-    for i, (W, start, depth, columns) in enumerate(transposed):
-        if columns:
-            _prepare_backward(i, W, start, depth, columns, prepared, work=8 * depth * columns)
+    _prepare_back(shape, *weights[:2], _or_none(Wq, dtype), flat(Wc), prepared, work=4 * packed_numbers)
+    for layer in range(1, L):
+        _prepare_layer_back(layer, shape, *weights[3 * layer : 3 * layer + 2], prepared, work=64 * H * H)
     panels, tiles = scratch(dtype)
     source = Source(flat(keys), flat(values), _or_none(v, dtype), np.full(1, scale, dtype))
     _backward(
@@ -720,26 +757,29 @@ def input_feeding_backward(douts, dh_last, dc_last, keys, values, lstms, Wc, Wq,
         States(flat(dh0), flat(dc0), flat(dfeed0)), panels, tiles,
         shares=len(tiles), work=8 * R * L * H * H + 8 * R * T1 * E,
     )  # fmt: skip
-    for layer in range(L):
-        of_layer = [flat(grad) for grad in grads_lstms[3 * layer : 3 * layer + 3]]
-        _layer_gradients(layer, shape, R, kept, *of_layer, panels, tiles, shares=len(tiles), work=8 * R * H * 2 * H)
-    sums = kept.gates
+    grads = [flat(grad) for grad in grads_lstms]
+    for layer in range(1, L):
+        of_layer = grads[3 * layer : 3 * layer + 3]
+        _layer_gradients(layer, shape, R, kept, *of_layer, panels, tiles, shares=len(tiles), work=16 * R * H * H)
+    sums, dx_rows = kept.gates, real_rows(None, R, 1)
     if V:
+        occurs = np.zeros((V, 1), bool)
+        occurs[batch.tokens] = True
+        # Whatever stands in the vector of a token that does not occur, NaN too, must not come into dWx.
+        xs, dx, dx_rows = np.where(occurs, x, x.dtype.type(0)), empty(x.shape, dtype), x_rows
         sums = empty(V * shape.gate_step, dtype)
         _sum_by_token(shape, batch, kept.gates, sums, work=4 * R * H)
-        xs, dx, dx_rows = flat(x), empty(x.shape, dtype), x_rows
     elif ids is None:
-        xs, dx, dx_rows = flat(x.reshape(N * T2, D)[x_rows]), zeros_at_padding(empty(x.shape, dtype), lengths_dec), x_rows
+        xs, dx, dx_rows = x.reshape(N * T2, D)[x_rows], zeros_at_padding(empty(x.shape, dtype), lengths_dec), x_rows
     else:
-        xs, dx, dx_rows = flat(x[x_rows]), empty((R, D), dtype), real_rows(None, R, 1)
-    Wx, dWx = (flat(arrays[0])[: D * 4 * H] for arrays in (lstms, grads_lstms))
-    _other_gradients(
-        shape, R, kept, steps, xs, sums, Wx, dWx, flat(dx), dx_rows, flat(dWc), _or_none(dWq, dtype), panels, tiles,
-        shares=len(tiles), work=8 * R * (E + H) * K,
+        xs, dx = x[x_rows], empty((R, D), dtype)
+    _gradients(
+        shape, R, kept, steps, flat(xs), sums, weights[0], *grads[:3], flat(dx), dx_rows, flat(dWc), _or_none(dWq, dtype),
+        panels, tiles, shares=len(tiles), work=8 * R * (E + H) * K,
     )  # fmt: skip
     if dv is not None:
         np.sum(dvs.reshape(N, A), axis=0, out=dv)
-    if ids is not None and not V:  # many tokens: each row has the gradient of its own
-        by_row, dx = dx, np.zeros(x.shape, dtype)
-        np.add.at(dx, x_rows, by_row)
+    if ids is not None and not V:
+        by_row, dx = dx.reshape(1, R, D), empty(x.shape, dtype)
+        embedding_backward(by_row, x_rows.reshape(1, R), dx, None)
     return dx, dkeys, dvalues, dh0, dc0, dfeed0
