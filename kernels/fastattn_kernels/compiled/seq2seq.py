@@ -30,7 +30,7 @@ from .engine.product import (
     weight_gradients,
     zeros_for,
 )
-from .engine.values import EvenRows, Indices, Matrix, Packed, Place, Rows
+from .engine.values import EvenRows, Indices, Matrix, Packed, Place, Rows, without_names
 from .lstm import (
     Activations,
     Order,
@@ -304,10 +304,7 @@ _SMALL_PROJECTION, _SMALL_PART = 4_000_000, 8
 class _Kept(NamedTuple):
     """What a forward keeps for its backward."""
 
-    shape: Any
-    block: Any
-    layout: Any
-    tokens: Any
+    batch: Any  # Shape, block, Layout and Tokens, without names
     memory: Any
     places: Any
     a: Any
@@ -375,17 +372,19 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
     packed_numbers = panel_numbers(H, 4 * H, dtype)
     own = empty((copies, packed_numbers + max(V1, V2) * gate_step), dtype)
     block = block_of_samples(target_lengths if source_lengths is None else source_lengths, N)
+    batch = without_names((shape, block, layout, tokens))
     _forward(
-        shape, block, layout, tokens, tuple([flat(w) for w in weights]), memory, places, own, packed_numbers, states, flat(a),
+        *batch, tuple([flat(w) for w in weights]), memory, places, own, packed_numbers, states, flat(a),
         losses, np.array((1 / R2, 1, 0), dtype), panels, tiles, shares=copies, work=8 * (R1 + R2) * (D + H) * H,
     )  # fmt: skip
-    return float(losses.sum() / R2), a, states.reshape(4, N, H), _Kept(shape, block, layout, tokens, memory, places, a)
+    return float(losses.sum() / R2), a, states.reshape(4, N, H), _Kept(batch, memory, places, a)
 
 
 def seq2seq_backward(dloss, weights, cache, grads):
-    shape, block, layout, tokens, memory, places, a = cache
+    batch, memory, places, a = cache
+    shape, _, layout, tokens = batch
     N, T1, T2, D, H, V1, V2, _, h_step, gate_step, _ = shape
-    dtype, R1, R2 = memory.dtype, len(layout.positions1), len(layout.positions2)
+    dtype, R1, R2 = memory.dtype, tokens[0].size, tokens[1].size
     panels, tiles = scratch(dtype)
     copies = len(tiles)
     more_places, numbers = places_of(
@@ -401,7 +400,7 @@ def seq2seq_backward(dloss, weights, cache, grads):
     weights, grads = tuple([flat(w) for w in weights]), tuple([flat(g) for g in grads])
     work = 8 * (R1 + R2) * (D + H) * H
     _backward(
-        shape, block, layout, tokens, weights, memory, places, flat(a), np.array((dloss, 1), dtype), more, more_places, own,
+        *batch, weights, memory, places, flat(a), np.array((dloss, 1), dtype), more, more_places, own,
         packed_numbers, flat(dh0), flat(dc0), panels, tiles, shares=copies, work=work,
     )  # fmt: skip
     _sums(shape, tokens, memory, places, more, more_places, work=4 * (R1 + R2) * H)

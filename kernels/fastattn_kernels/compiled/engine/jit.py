@@ -134,7 +134,8 @@ class shared:
         if self._named:
             flat = list(arguments)
             for i in self._named:
-                flat[i] = without_names(flat[i])
+                if type(flat[i]) is not tuple:  # else it has been done, once for several launches
+                    flat[i] = without_names(flat[i])
             arguments = tuple(flat)
         # Another thread may set the number of threads at any moment: never more shares than there is memory for.
         shares = 1 if work < _SERIAL_BELOW else shares or _threads
