@@ -12,14 +12,20 @@ class AsOne(Layer):
 
     A derived class has the kernels: in ``_forward``, for a batch that has been checked, and in ``backward``. The layers' own
     forward and backward are not called, and have nothing to go back to afterwards. ``params`` and ``grads`` are those of the
-    layers, in order.
+    layers, in order, as they are now: such a layer is made for a forward, and asked for few of them.
     """
 
     def __init__(self, *layers: Layer) -> None:
-        super().__init__()
+        self._kept = None
         self.layers = layers
-        self.params = [param for layer in layers for param in layer.params]
-        self.grads = self._gradients()
+
+    @property
+    def params(self) -> list[Array]:  # type: ignore[override]
+        return [param for layer in self.layers for param in layer.params]
+
+    @property
+    def grads(self) -> list[Array]:  # type: ignore[override]
+        return [grad for layer in self.layers for grad in layer.grads]
 
     @classmethod
     def of(cls, layers: Sequence[Layer], kinds: Sequence[type[Layer]], name: str | None = None) -> Self | None:
@@ -36,10 +42,6 @@ class AsOne(Layer):
     def weights(self) -> list[Array]:
         """The layers' weights, for a kernel."""
         return [weight for layer in self.layers if layer.params for weight in layer.weights()]
-
-    def _gradients(self) -> list[Array]:
-        """The layers' gradients, as they are now."""
-        return [grad for layer in self.layers for grad in layer.grads]
 
     def _forget_layers(self) -> None:
         for layer in self.layers:

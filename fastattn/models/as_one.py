@@ -73,4 +73,4 @@ class Seq2seqAsOne(AsOne):
         self._use_up()
         lstm_enc, lstm_dec = cast(LSTM, self.layers[1]), cast(LSTM, self.layers[3])
         lstm_enc.dh = lstm_enc.dc = None  # it started from zeros
-        lstm_dec.dh, lstm_dec.dc = kernels.seq2seq_backward(dloss, weights, cache, self._gradients())
+        lstm_dec.dh, lstm_dec.dc = kernels.seq2seq_backward(dloss, weights, cache, self.grads)

@@ -274,17 +274,16 @@ def _gradients_of(share, shares, shape, R, V, kept, inputs, sums, Wx, grads, dW,
 
 @shared
 def _gradients(
-    share, shares, shape: Shape, layout: Layout, tokens: Tokens, R1, R2, weights, grads, memory, places, more, more_places,
-    panels, tiles,
+    share, shares, shape: Shape, R1, R2, weights, grads, memory, places, more, more_places, panels, tiles
 ):  # fmt: skip
-    scratch, H, V2 = scratch_of(share, panels, tiles), shape.H, shape.V2
+    scratch, H, V2, nowhere = scratch_of(share, panels, tiles), shape.H, shape.V2, np.empty(0, np.int64)
     _gradients_of(
-        share, shares, shape, R1, shape.V1, _kept(memory, places, 0, layout.positions1, tokens.source),
+        share, shares, shape, R1, shape.V1, _kept(memory, places, 0, nowhere, nowhere),
         _piece(memory, places, _INPUTS), _piece(more, more_places, _SUMS), weights[_WX],
         WeightGradients(grads[_WX], grads[_WH], grads[_B]), grads[0], scratch,
     )  # fmt: skip
     _gradients_of(
-        share, shares, shape, R2, V2, _kept(memory, places, _DECODER, layout.positions2, tokens.target),
+        share, shares, shape, R2, V2, _kept(memory, places, _DECODER, nowhere, nowhere),
         _piece(memory, places, _DECODER + _INPUTS), _piece(more, more_places, _DECODER_TOO + _SUMS), weights[_OF_DECODER + _WX],
         WeightGradients(grads[_OF_DECODER + _WX], grads[_OF_DECODER + _WH], grads[_OF_DECODER + _B]), grads[_OF_DECODER],
         scratch,
@@ -317,12 +316,14 @@ def _whole(N, T1, T2):
 
 
 def _layout(lengths1, lengths2, N, T1, T2):
+    """The layout of a batch, with names and without."""
     order1, order2 = running(lengths1, N, T1), running(lengths2, N, T2)
     lengths = all_lengths(lengths2, N, T2)
     firsts = np.zeros(N + 1, np.int64)
     np.cumsum(lengths, out=firsts[1:])
     positions = positions_of(order1, lengths1, N, T1), positions_of(order2, lengths2, N, T2)
-    return Layout(order1, order2, *positions, all_lengths(lengths1, N, T1), lengths, firsts)
+    layout = Layout(order1, order2, *positions, all_lengths(lengths1, N, T1), lengths, firsts)
+    return layout, without_names(layout)
 
 
 def _is_small(W, H, steps):
@@ -348,10 +349,8 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
     (N, T1), T2 = x.shape, t.shape[1] - 1
     (V1, D), H, V2, dtype = W1.shape, len(Wh1), len(W2), W1.dtype
     lengths = None if target_lengths is None else target_lengths - 1
-    if source_lengths is None and target_lengths is None:
-        layout = _whole(N, T1, T2)
-    else:
-        layout = _layout(source_lengths, lengths, N, T1, T2)
+    is_whole = source_lengths is None and target_lengths is None
+    layout, plain_layout = _whole(N, T1, T2) if is_whole else _layout(source_lengths, lengths, N, T1, T2)
     R1, R2 = len(layout.positions1), len(layout.positions2)
     x, t = flat(x), flat(t)
     tokens = Tokens(x[layout.positions1], t[positions_of(layout.order2, lengths, N, T2, step=T2 + 1)], t)
@@ -372,7 +371,7 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
     packed_numbers = panel_numbers(H, 4 * H, dtype)
     own = empty((copies, packed_numbers + max(V1, V2) * gate_step), dtype)
     block = block_of_samples(target_lengths if source_lengths is None else source_lengths, N)
-    batch = without_names((shape, block, layout, tokens))
+    batch = tuple(shape), block, plain_layout, tuple(tokens)
     _forward(
         *batch, tuple([flat(w) for w in weights]), memory, places, own, packed_numbers, states, flat(a),
         losses, np.array((1 / R2, 1, 0), dtype), panels, tiles, shares=copies, work=8 * (R1 + R2) * (D + H) * H,
@@ -382,7 +381,7 @@ def seq2seq_forward(weights, x, t, source_lengths, target_lengths):
 
 def seq2seq_backward(dloss, weights, cache, grads):
     batch, memory, places, a = cache
-    shape, _, layout, tokens = batch
+    shape, _, _, tokens = batch
     N, T1, T2, D, H, V1, V2, _, h_step, gate_step, _ = shape
     dtype, R1, R2 = memory.dtype, tokens[0].size, tokens[1].size
     panels, tiles = scratch(dtype)
@@ -405,7 +404,7 @@ def seq2seq_backward(dloss, weights, cache, grads):
     )  # fmt: skip
     _sums(shape, tokens, memory, places, more, more_places, work=4 * (R1 + R2) * H)
     _gradients(
-        shape, layout, tokens, R1, R2, weights, grads, memory, places, more, more_places, panels, tiles,
+        shape, R1, R2, weights, grads, memory, places, more, more_places, panels, tiles,
         shares=copies, work=work,
     )  # fmt: skip
     return dh0, dc0
