@@ -52,6 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.out}: no such picture format; expected one of .{', .'.join(sorted(formats))}")
     choose_computing()
     translator = load(arguments.folder)
+    if translator.model.config.attention is None:
+        raise UserError(f"{arguments.folder}: the model has no attention")
     source, ids, weights = translator.attend(arguments.text)
     vocabulary = translator.target_vocabulary
     answer = ["end" if number == END else vocabulary.decode([number]) or SPECIAL[number] for number in ids]

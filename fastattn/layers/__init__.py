@@ -12,12 +12,13 @@ IndexError for a token id out of range, and RuntimeError for a backward before a
 from .activation import Tanh
 from .affine import Affine
 from .attention import Attention, AttentionLayer, AttentionWeight, WeightSum
+from .bilstm import BiLSTM
 from .dropout import Dropout
 from .embedding import Embedding
 from .embedding_lstm import EmbeddingLSTM
 from .input_feeding import InputFeedingLSTM
 from .loss import CEloss, Softmax, SoftmaxCrossEntropy
-from .lstm import LSTM, BiLSTM
+from .lstm import LSTM
 from .softmax import SoftmaxLayer
 from .stacked_lstm import StackedLSTM
 

@@ -1,20 +1,16 @@
-"""What the recurrent layers share: how they read a sequence, where they start, and what is dropped from their states."""
-
-from __future__ import annotations
+"""What the recurrent layers share, each of which is made of LSTMs: how they read, where they start, what is dropped."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .base import Layer
 from .checks import Array
-
-if TYPE_CHECKING:
-    from .embedding import Embedding
-    from .lstm import LSTM
+from .embedding import Embedding
 
 Kept = tuple[Any, ...]  # what a backward needs of its forward
+LSTMs = Sequence[Any]  # of `LSTM`, which derives from what stands here, and so cannot be named here
 
 
 class RecurrentLayer(Layer):
@@ -25,7 +21,7 @@ class RecurrentLayer(Layer):
     """
 
     @property
-    def lstms(self) -> list[LSTM]:
+    def lstms(self) -> LSTMs:
         """The LSTMs that it is made of, which hold their weights and states."""
         raise NotImplementedError
 
@@ -70,7 +66,7 @@ class RecurrentLayer(Layer):
         return self._read_backward(kept, *checked)
 
 
-def first_states(lstms: Sequence[LSTM], name: str, N: int) -> tuple[Array, Array] | tuple[None, None]:
+def first_states(lstms: LSTMs, name: str, N: int) -> tuple[Array, Array] | tuple[None, None]:
     """h and c (L, N, H) that a forward of a batch of N, called ``name``, starts from; None if all start from zeros."""
     states = [lstm._first_state(name, N) for lstm in lstms]
     if all(h is None for h, _ in states):
@@ -80,7 +76,7 @@ def first_states(lstms: Sequence[LSTM], name: str, N: int) -> tuple[Array, Array
     return h, c
 
 
-def recurrent_masks(lstms: Sequence[LSTM], N: int) -> Array | None:
+def recurrent_masks(lstms: LSTMs, N: int) -> Array | None:
     """The masks (L, N, H) of recurrent dropout for one forward; None if none of the LSTMs drops anything."""
     H, dtype = len(lstms[0].params[1]), lstms[0].params[1].dtype
     dropouts = [lstm.recurrent_dropout for lstm in lstms]
@@ -90,13 +86,13 @@ def recurrent_masks(lstms: Sequence[LSTM], N: int) -> Array | None:
     return np.stack([np.ones((N, H), dtype) if mask is None else mask for mask in masks])
 
 
-def end_in(lstms: Sequence[LSTM], h: Array, c: Array) -> None:
+def end_in(lstms: LSTMs, h: Array, c: Array) -> None:
     """h, c (L, N, H): where a forward ended."""
     for lstm, h_of, c_of in zip(lstms, h, c, strict=True):
         lstm._end_in(h_of, c_of)
 
 
-def leave_gradients(lstms: Sequence[LSTM], dh: Array | None, dc: Array | None) -> None:
+def leave_gradients(lstms: LSTMs, dh: Array | None, dc: Array | None) -> None:
     """dh, dc (L, N, H): the gradients of the states that a forward started from, None if it was given none."""
     for i, lstm in enumerate(lstms):
         lstm.dh, lstm.dc = None if dh is None else dh[i], None if dc is None else dc[i]

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 from fastattn import backend
 
 from . import checks
+from .bilstm import BiLSTM
 from .checks import Array
 from .dropout import between
 from .embedding import Embedding
 from .embedding_lstm import EmbeddingLSTM
-from .lstm import LSTM, BiLSTM
+from .lstm import LSTM
 from .recurrent import Kept, RecurrentLayer
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastattn.layers import checks
+from fastattn.layers.attention import KINDS
 
-ATTENTIONS = ("dot", "scaled_dot", "general", "additive")
 BRIDGES = ("last", "last_state", "affine", "zeros")
 # The choices that change neither the layers of a model nor their order.
 FREE = ("dtype", "dropout", "recurrent_dropout", "word_dropout", "label_smoothing", "forget_bias", "orthogonal")
@@ -83,10 +83,10 @@ class ModelConfig:
         self._set("dtype", _dtype(self.dtype))
         self._set("dropout", _dropout_ratios(self.dropout))
         for name in ("recurrent_dropout", "word_dropout", "label_smoothing"):
-            self._set(name, _ratio(name, getattr(self, name)))
+            self._set(name, checks.ratio(name, getattr(self, name)))
         self._set("forget_bias", _number("forget_bias", self.forget_bias))
         if self.attention is not None:
-            _check_kind("attention", self.attention, (*ATTENTIONS, None))
+            _check_kind("attention", self.attention, (*KINDS, None))
         _check_kind("bridge", self.bridge, BRIDGES)
 
     def _check_together(self) -> None:
@@ -234,13 +234,6 @@ def _number(name: str, given: object) -> float:
     return float(given)
 
 
-def _ratio(name: str, given: object) -> float:
-    ratio = _number(name, given)
-    if not 0 <= ratio < 1:
-        raise ValueError(f"{name} is {given}; expected 0 <= {name} < 1")
-    return ratio
-
-
 def _dtype(given: DTypeLike) -> str:
     try:
         dtype = np.dtype(given) if given is not None else None  # None would be float64
@@ -258,17 +251,17 @@ def _check_kind(name: str, given: object, known: tuple[str | None, ...]) -> None
         raise ValueError(f"{name} is {given!r}; expected one of {', '.join(map(repr, known))}")
 
 
-def _dropout_ratios(given: object) -> DropoutRatios:
+def _dropout_ratios(given: Any) -> DropoutRatios:
     """One ratio drops at each place that today's model has: everywhere but from the encoder's states."""
     if isinstance(given, DropoutRatios):
         given = given._asdict()
     if not isinstance(given, Mapping):
-        ratio = _ratio("dropout", given)
+        ratio = checks.ratio("dropout", given)
         return DropoutRatios(embedding=ratio, layers=ratio, output=ratio)
     for place in given:
         if place not in DropoutRatios._fields:
             raise ValueError(f"dropout has a place {place!r}; expected one of {', '.join(map(repr, DropoutRatios._fields))}")
-    return DropoutRatios(**{place: _ratio(f"dropout[{place!r}]", ratio) for place, ratio in given.items()})
+    return DropoutRatios(**{place: checks.ratio(f"dropout[{place!r}]", ratio) for place, ratio in given.items()})
 
 
 def check_options(name: str, given: Mapping[str, object], known: tuple[str, ...]) -> None:

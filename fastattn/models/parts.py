@@ -98,6 +98,11 @@ def model_parts(config: ModelConfig) -> Iterator[Part]:
     yield from decoder_parts(config)
 
 
-def tensor_shapes(config: ModelConfig) -> dict[str, Shape]:
+def named_tensors(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
     """The tensors' whole names and their shapes, in the order of ``params``."""
-    return {f"{part.name}.{tensor.name}": tensor.shape for part in model_parts(config) for tensor in part.tensors}
+    return ((f"{part.name}.{tensor.name}", tensor.shape) for part in model_parts(config) for tensor in part.tensors)
+
+
+def tensor_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """The same as a dict."""
+    return dict(named_tensors(config))

@@ -10,7 +10,7 @@ read, and never for `load`.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from fastattn.data import Vocabulary, atomic_write
 from fastattn.models import AttentionSeq2seq, ModelConfig
-from fastattn.models.parts import tensor_shapes
+from fastattn.models.parts import named_tensors
 
 from .interruptions import interruptions_held
 from .trainer import EpochRecord
@@ -95,12 +95,10 @@ def load(folder: str | os.PathLike[str]) -> Translator:
     _check_config(config, folder / CONFIG)
     source, target = _read_vocabularies(folder / VOCABULARY, config.get("vocabulary_sha256"))
     model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
-    names = _names(config["format_version"], model_config)
-    shapes = {names[name]: shape for name, shape in tensor_shapes(model_config).items()}
-    tensors = _read_tensors(folder / TENSORS, shapes, str(model_config.dtype), config)
+    tensors = _read_tensors(folder / TENSORS, model_config, config)
     model = AttentionSeq2seq.from_config(model_config, seed=0)
-    for name, param in model.named_params().items():
-        param[...] = tensors[names[name]]
+    for param, tensor in zip(model.params, tensors, strict=True):
+        param[...] = tensor
     return Translator(
         model.eval(),
         source,
@@ -133,12 +131,6 @@ def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path
         if told != held:
             raise ModelFolderError(path, f"the model: {side}_vocabulary is {told}, but {VOCABULARY} holds {held} tokens")
     return model_config
-
-
-def _names(version: int, model_config: ModelConfig) -> dict[str, str]:
-    """The names of a model's tensors -> those in a file of this version. In the first, an LSTM had no layers or directions."""
-    names = tensor_shapes(model_config)
-    return {name: name.replace(".lstm.0.forward.", ".lstm.") if version == 1 else name for name in names}
 
 
 def _digest(content: object) -> str:
@@ -179,10 +171,17 @@ def _read_vocabularies(path: Path, digest: object) -> tuple[Vocabulary, Vocabula
     return vocabularies[0], vocabularies[1]
 
 
-def _read_tensors(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, config: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """The tensors, after a look at the header: their shapes may be anything, and so may the memory that they take."""
+def _expected(model_config: ModelConfig, version: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names and shapes in a file of this version. In the first, an LSTM had no layers or directions."""
+    for name, shape in named_tensors(model_config):
+        yield name.replace(".lstm.0.forward.", ".lstm.") if version == 1 else name, shape
+
+
+def _read_tensors(path: Path, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
+    """The tensors, in the order of ``params``.
+
+    After a look at the header: shapes may be anything, and so may the memory that they take, or the layers of a config.
+    """
     if path.is_dir():
         raise ModelFolderError(path, "is a folder")
     try:
@@ -190,13 +189,16 @@ def _read_tensors(
             # Not a dict, whatever it looks like: it cannot be iterated.
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
-            expected = {name: (shape, DTYPES[dtype]) for name, shape in shapes.items()}
-            for name in [*expected, *given]:
-                if given.get(name) != expected.get(name):
-                    found, wanted = (_described(tensors.get(name)) for tensors in (given, expected))
-                    raise ModelFolderError(path, f"{name} is {found}; expected {wanted}")
+            names = []
+            for name, shape in _expected(model_config, config["format_version"]):
+                expected = shape, DTYPES[str(model_config.dtype)]
+                if given.get(name) != expected:
+                    raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")
+                names.append(name)
+            for name in given.keys() - set(names):
+                raise ModelFolderError(path, f"{name} is {_described(given[name])}; expected absent")
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            tensors = {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise ModelFolderError(path, _reason(error)) from error
     except SafetensorError as error:
@@ -210,7 +212,7 @@ def _read_tensors(
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ModelFolderError(path, f"{name} holds NaN or infinity")
-    return tensors
+    return [*tensors.values()]
 
 
 def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:

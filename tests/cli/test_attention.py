@@ -11,7 +11,10 @@ matplotlib = pytest.importorskip("matplotlib")
 
 from matplotlib.image import imread  # noqa: E402
 
+import fastattn  # noqa: E402
 from fastattn.cli import attention  # noqa: E402
+from fastattn.data import Vocabulary  # noqa: E402
+from fastattn.training import Translator, save  # noqa: E402
 
 
 def test_the_picture_is_one(trained, tmp_path, module):
@@ -50,6 +53,14 @@ def test_what_is_not_utf8_is_drawn_as_unknown(trained, tmp_path, fastattn_comman
     code, _, _ = fastattn_command("attention", trained / "model", os.fsdecode(b"a\xff"), "--out", tmp_path / "map.png")
     assert code == 0
     assert (tmp_path / "map.png").exists()
+
+
+def test_no_attention_no_picture(tmp_path, fastattn_command):
+    vocabulary = Vocabulary.from_texts(["abc"])
+    model = fastattn.AttentionSeq2seq(len(vocabulary), 3, 4, attention=None)
+    save(tmp_path / "model", Translator(model, vocabulary, vocabulary, reverse_source=False, max_target_tokens=3), [], {})
+    code, out, err = fastattn_command("attention", tmp_path / "model", "abc", "--out", tmp_path / "map.png")
+    assert (code, out, err) == (1, "", f"fastattn: {tmp_path / 'model'}: the model has no attention\n")
 
 
 def test_no_tokens_no_picture(trained, tmp_path, fastattn_command):

@@ -264,6 +264,18 @@ def make_loss_without(Wh, rows, x, t):
     return model.forward(x, t)
 
 
+@pytest.mark.parametrize("bridge", ["last", "last_state"])
+def test_the_decoder_starts_from_states_of_which_nothing_was_dropped(kernel_set, bridge, rng, monkeypatch):
+    model = make_model({"dropout": {"encoder": 0.5}, "bridge": bridge})
+    given = []
+    monkeypatch.setattr(model.decoder.lstm, "set_state", lambda h, c=None: given.append((h, c)))
+    model.forward(*make_batch(rng, model), **PADDED)
+    ((h, c),) = given
+    np.testing.assert_array_equal(h, model.encoder.lstm.h)
+    assert (c is None) == (bridge == "last")
+    assert np.all(h)
+
+
 def test_labels_are_smoothed_while_training(kernel_set, rng):
     model, plain = make_model({"label_smoothing": 0.25}, dtype="float64"), make_model({}, dtype="float64")
     x, t = make_batch(rng, model)
