@@ -86,6 +86,17 @@ class Shape:
         """The same for a training step: a backward has two products for each of the forward."""
         return 3 * self.forward_flop(model)
 
+    def activations(self, model: Model) -> int:
+        """How many values of exp, tanh and the sigmoid a forward has, beside its matrix products."""
+        N, T1, T2, V, H = self.N, self.T1, self.T2 - 1, self.V, self.H
+        directions = 2 if model.bidirectional else 1
+        lstms = 5 * H * (T1 * directions * model.encoder_layers + T2 * model.decoder_layers)
+        bridge = 2 * H * model.decoder_layers if model.bridge == "affine" else 0
+        softmax = 0 if model.attention is None else T2 * T1
+        scores = T2 * T1 * H if model.attention == "additive" else 0
+        attentional = T2 * H if model.attentional else 0
+        return N * (lstms + bridge + softmax + scores + attentional + T2 * V)
+
     @property
     def step_flop(self) -> int:
         """The plain model's `flop`."""
