@@ -154,6 +154,20 @@ class TestSite:
         machine = series.Machine("m", {}, [series.Commit("a" * 40, 0, {"kernels.A.time_b('compiled', 'c')": 1.0})])
         assert "<script>" not in landing.page([machine])
 
+    def test_a_step_of_the_family_has_its_model_beside_its_shape(self):
+        from benchmarks.dashboard import landing, series
+
+        values = {
+            "training.FamilyStep.time_step('compiled', 'bi', 'tiny')": 0.25,
+            "training.FamilyStep.time_step('reference', 'bi', 'tiny')": 1.0,
+            "tracked.FractionOfPeak.track_family_step('bi', 'tiny')": 0.37,
+            "kernels.LSTM.time_forward('compiled', 'one')": 1e-5,
+        }
+        page = landing.page([series.Machine("m", {}, [series.Commit("a" * 40, 0, values)])])
+        assert ">bi tiny</a><b>250 ms</b>" in page
+        assert "4.0 × the reference<br>37% of the peak" in page
+        assert "<th>kernel</th><th>one</th>" in page
+
 
 @pytest.fixture(scope="module")
 def index(site):

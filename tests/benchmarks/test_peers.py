@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from helpers import skip_without_compiled_kernels
 
+from benchmarks.models import MODELS
+from benchmarks.shapes import Shape
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SHAPE = "6,5,4,11,7,9"
@@ -91,6 +94,7 @@ def test_good_peers_are_measured(peers):
 
 def test_facts_about_the_run(report):
     (results,) = report["results"]
+    assert results["model"] == "plain"
     assert results["shape"] == {"N": 6, "T1": 5, "T2": 4, "V": 11, "D": 7, "H": 9}
     lstms = 6 * (5 + 3) * (7 + 9) * 4 * 9
     assert results["flop"] == 3 * 2 * (lstms + 6 * 2 * 3 * 5 * 9 + 6 * 3 * 2 * 9 * 11)
@@ -129,24 +133,55 @@ def test_tables_and_picture(run, report, folder, tmp_path):
     assert row in again.stdout
 
 
+def test_what_was_written_before_the_models_had_names(report, folder, tmp_path):
+    del report["results"][0]["model"]
+    (tmp_path / "run.json").write_text(json.dumps(report))
+    done = subprocess.run(**command("--from", tmp_path / "run.json", "--markdown", tmp_path / "again.md"))
+    assert (tmp_path / "again.md").read_text() == (folder / "run.md").read_text(), done.stderr
+    assert f"plain, {SHAPE}: N=6" in done.stdout
+
+
+def installed(*names):
+    return [name for name in names if importlib.util.find_spec(name.partition("-")[0])]
+
+
 @pytest.mark.slow
-def test_searches():
+@pytest.mark.parametrize("model", ["bi", "deep", "feeding"])
+def test_the_family_is_the_same_everywhere(model, tmp_path):
     skip_without_compiled_kernels()
-    names = ["fastattn", *(["torch"] if importlib.util.find_spec("torch") else [])]
-    done = subprocess.run(**command("--generate", "--shape", SHAPE, "--rounds", 1, "--peers", *names))
+    names = ["fastattn", "numpy", *installed("torch", "jax")]
+    file = tmp_path / "run.json"
+    files = "--json", file, "--markdown", tmp_path / "run.md", "--plot", tmp_path / "run.png"
+    done = subprocess.run(**command("--model", model, "--shape", SHAPE, "--rounds", 1, "--peers", *names, *files))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (results,) = json.loads(file.read_text())["results"]
+    assert results["model"] == model
+    assert results["flop"] == Shape.from_text(SHAPE).flop(MODELS[model])
+    assert results["peers"].keys() == set(names)
+    assert f"{model}, {SHAPE}: N=6" in (tmp_path / "run.md").read_text()
+    assert f"Time ratio of the best peer, {model}: " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_searches(model):
+    skip_without_compiled_kernels()
+    names = ["fastattn", *installed("torch")]
+    done = subprocess.run(**command("--generate", "--model", model, "--shape", SHAPE, "--rounds", 1, "--peers", *names))
     assert done.returncode == 0, done.stdout + done.stderr
     for name in names:
         assert len(re.findall(rf"^{name} ", done.stdout, re.MULTILINE)) == 2  # N = 1 and N = 128
 
 
 @pytest.mark.slow
-def test_torch_compile_compiles_something(tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["plain", "feeding"])
+def test_torch_compile_compiles_something(model, tmp_path, monkeypatch):
     """It runs what it cannot compile as it is, and does not say so."""
     pytest.importorskip("torch")
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         pytest.skip("there is no C++ compiler")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    done = subprocess.run(**command("--shape", SHAPE, "--rounds", 1, "--peers", "torch-compile"))
+    done = subprocess.run(**command("--model", model, "--shape", SHAPE, "--rounds", 1, "--peers", "torch-compile"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert any(tmp_path.rglob("*.so"))
 
@@ -186,6 +221,7 @@ def test_a_hanging_peer_is_left_behind(tmp_path, monkeypatch):
         (["--shape", "1,2,3"], "six whole numbers"),
         (["--shape", "1,2,3,1,5,6"], "V is 1"),
         (["--peers", "nobody"], "'nobody'"),
+        (["--model", "nothing"], "'nothing'"),
         (["--generate", "--peers", "jax"], "'jax'"),
         (["--threads", "0"], "0 threads"),
         (["--rounds", "0"], "--rounds is 0"),
