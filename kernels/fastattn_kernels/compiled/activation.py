@@ -1,5 +1,7 @@
 """Functions of single numbers, and sums of two arrays."""
 
+import numpy as np
+
 from .engine.activation import tanh
 from .engine.buffers import empty, flat
 from .engine.jit import shared
@@ -29,6 +31,10 @@ def _add(share, shares, x, y, total):
         out[i] = a[i] + b[i]
 
 
+# So few numbers NumPy is done with before a launch has begun. Sums and products are the same bits there.
+_FEW = 1 << 16
+
+
 def tanh_forward(x):
     y = empty(x.shape, x.dtype)
     _tanh(flat(x), flat(y), work=20 * x.size)
@@ -36,6 +42,8 @@ def tanh_forward(x):
 
 
 def tanh_backward(dy, y):
+    if y.size <= _FEW:
+        return dy * (y.dtype.type(1) - y * y)
     dx = empty(y.shape, y.dtype)
     _tanh_backward(flat(dy), flat(y), flat(dx), work=4 * y.size)
     return dx
@@ -43,5 +51,7 @@ def tanh_backward(dy, y):
 
 def add(x, y):
     total = empty(x.shape, x.dtype)
+    if x.size <= _FEW:
+        return np.add(x, y, out=total)
     _add(flat(x), flat(y), flat(total), work=2 * x.size)
     return total

@@ -1,10 +1,14 @@
 """Affine map of every position: x W + b."""
 
+import numpy as np
+
 from .engine.buffers import empty, flat, nothing
+from .engine.compiling import kernel
 from .engine.cpu import GROUP_BYTES, TILE
 from .engine.jit import shared
 from .engine.padding import real_rows, zeros_at_padding
 from .engine.product import (
+    DEPTH_OF_COLUMNS,
     ceil_div,
     even_matrix,
     matmul,
@@ -21,6 +25,7 @@ from .engine.values import EvenRows, Matrix, Rows
 from .engine.vector import copy, copy_transposed
 
 _LARGE = 8 << 20  # bytes of dW that no cache near a core keeps
+_SMALL = 1 << 18  # bytes of x that stay in a cache, wherever in it they fall
 
 
 @shared
@@ -78,15 +83,36 @@ def _transpose(share, shares, x, rows, block, transposed, step):
             transposed[K * step + i] = 1
 
 
+@kernel
+def _sum_rows(rows, first, last, out, sums):
+    """Of some columns of a matrix, the sums over all rows, as a product with ones adds them up: block after block."""
+    for j in range(first, last):
+        sums[j] = 0
+    for start in range(0, rows.rows.size, DEPTH_OF_COLUMNS):
+        for j in range(first, last):
+            out[j] = 0
+        for i in range(start, min(start + DEPTH_OF_COLUMNS, rows.rows.size)):
+            row = rows.numbers[rows.rows[i] + first : rows.rows[i] + last]
+            total = out[first:last]
+            for j in range(total.size):
+                total[j] += row[j]
+        for j in range(first, last):
+            sums[j] += out[j]
+
+
 @shared
-def _backward(share, shares, dout, rows, W, x, x_row_step, x_step, dx, dW, db, panels, tiles):
+def _backward(share, shares, dout, rows, W, x, x_row_step, x_step, dx, dW, db, has_ones, panels, tiles):
+    """has_ones: whether x has a row of ones; else db is summed up beside the product."""
     K, V = W.shape
     own = scratch_of(share, panels, tiles)
     of_dout, to_dx = Matrix(dout, 0, scaled(rows, V), 0, 1), Rows(row_addresses(dx, rows, K), 0, 0)
     transposed = even_matrix(W.reshape(W.size), 0, V, 1, V)
     matmul(share, shares, rows.size, K, V, of_dout, transposed, to_dx, zeros_for(to_dx), own)
     inputs = EvenRows(x, 0, x_row_step)
-    weight_gradients(share, shares, K, V, rows.size, inputs, x_step, of_dout, dW.reshape(dW.size), db, own)
+    of_ones = db if has_ones else db[:0]
+    weight_gradients(share, shares, K, V, rows.size, inputs, x_step, of_dout, dW.reshape(dW.size), of_ones, own)
+    if not has_ones and db.size > 0:
+        _sum_rows(of_dout, share * V // shares, (share + 1) * V // shares, np.empty(V, db.dtype), db)
 
 
 def affine_backward(dout, x, W, dW, db, lengths):
@@ -97,16 +123,20 @@ def affine_backward(dout, x, W, dW, db, lengths):
     # dW passes through the cache once for each block of the rows; on most machines these blocks are longer where x is read
     # along rows.
     is_large = K * V * dtype.itemsize > _LARGE and TILE.depth > TILE.depth_of_columns
-    step = odd_step(rows.size if is_large else K + 1, dtype)
-    copied = empty((K + 1 if is_large else rows.size) * step, dtype)
-    if is_large:
-        _transpose(x.reshape(N * T, K), rows, GROUP_BYTES // dtype.itemsize, copied, step, work=2 * copied.size)
-    else:
-        _compact(x.reshape(N * T, K), rows, copied, step, work=2 * copied.size)
     panels, tiles = scratch(dtype)
     dx = zeros_at_padding(empty((N, T, K), dtype), lengths)
+    has_ones = is_large or lengths is not None or x.nbytes > _SMALL
+    if not has_ones:
+        inputs, steps = flat(x), (1, K)
+    else:
+        step = odd_step(rows.size if is_large else K + 1, dtype)
+        inputs, steps = empty((K + 1 if is_large else rows.size) * step, dtype), (step, 1) if is_large else (1, step)
+        if is_large:
+            _transpose(x.reshape(N * T, K), rows, GROUP_BYTES // dtype.itemsize, inputs, step, work=2 * inputs.size)
+        else:
+            _compact(x.reshape(N * T, K), rows, inputs, step, work=2 * inputs.size)
     _backward(
-        dout.reshape(dout.size), rows, W, copied, *((step, 1) if is_large else (1, step)), dx.reshape(dx.size), dW,
-        _or_none(db, dtype), panels, tiles, shares=len(tiles), work=4 * rows.size * K * V,
+        flat(dout), rows, W, inputs, *steps, flat(dx), dW, _or_none(db, dtype), has_ones, panels, tiles,
+        shares=len(tiles), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx

@@ -132,10 +132,13 @@ class shared:
 
     def __call__(self, *arguments: Any, shares: int | None = None, work: float = float("inf")) -> None:
         if self._named:
-            flat = list(arguments)
+            flat, before, plain = list(arguments), None, None
             for i in self._named:
                 if type(flat[i]) is not tuple:  # else it has been done, once for several launches
-                    flat[i] = without_names(flat[i])
+                    if flat[i] is not before:  # what there is for one direction is given for two
+                        before = flat[i]
+                        plain = without_names(before)
+                    flat[i] = plain
             arguments = tuple(flat)
         # Another thread may set the number of threads at any moment: never more shares than there is memory for.
         shares = 1 if work < _SERIAL_BELOW else shares or _threads

@@ -32,7 +32,7 @@ from .vector import (
 
 _TILE_ROWS, _VECTOR_BYTES = TILE.rows, TILE.vector_bytes
 # A packed block of b is so many rows of so many panels, which stay in the second-level cache while all of a passes.
-_DEPTH, _DEPTH_OF_COLUMNS, _BLOCK = TILE.depth, TILE.depth_of_columns, TILE.block
+_DEPTH, DEPTH_OF_COLUMNS, _BLOCK = TILE.depth, TILE.depth_of_columns, TILE.block
 
 
 def panel_width(array):
@@ -263,7 +263,7 @@ def matmul(
     width = panel_width(a.numbers)
     group = width // GROUPS
     tiles = tile_count(rows)
-    depth_block = _DEPTH if a.step == 1 else _DEPTH_OF_COLUMNS
+    depth_block = _DEPTH if a.step == 1 else DEPTH_OF_COLUMNS
     panel_block = _BLOCK // depth_block
     tasks = tiles * ceil_div(columns, width)
     first_task, last_task = share * tasks // shares, (share + 1) * tasks // shares
