@@ -57,8 +57,7 @@ class EmbeddingLSTM(AsOne):
         return self._forward(checked, lengths, **self.lstm._checked_source(len(checked), hs_enc, source_lengths))
 
     def _forward(self, ids: Array, lengths: Array | None, **source: Any) -> Array:
-        """For ids and lengths that have been checked, and what is read besides."""
-        self.weights()
+        """For weights, ids and lengths that have been checked, and what is read besides."""
         out, kept = self.lstm._read(ids, self.embedding, lengths, **source)
         self._forget_layers()
         self._keep(*kept)
