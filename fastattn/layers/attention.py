@@ -107,7 +107,7 @@ class Attention(Layer):
     E is the width of the source states, H that of the target states; for the first two they are equal. ``params`` are the
     kind's weights in the order W, W_query, v, all float32 or all float64.
 
-    With ``join=True`` each context has the target state beside it, as section 3.1 of Luong's paper joins them: cs is
+    With ``join=True`` each context has the target state beside it, as Luong's paper joins them, in section 3, equation 5: cs is
     (N, T2, E + H). `Attention(True)` is the same as `Attention(join=True)`.
     After ``forward``, ``attention_weight`` (T2, N, T1) holds the weights: ``attention_weight[t]`` (N, T1) has those of
     target step t.

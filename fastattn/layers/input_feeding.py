@@ -22,7 +22,7 @@ class InputFeedingLSTM(RecurrentLayer):
     """LSTM layers that attend at each step, and read at the next what came of it.
 
     At a step the first LSTM reads [x, h~ of the step before], each other the states of the one below. The state of the last is
-    the query of the attention, and h~ = tanh([context, state] W) (section 3.1, equation 5) is what the step gives; there is
+    the query of the attention, and h~ = tanh([context, state] W) (section 3, equation 5) is what the step gives; there is
     no step before the first, whose h~ is zeros.
 
     lstms: the first with Wx (D + K, 4H), the others with Wx (H, 4H). attention: an `Attention`, for its kind and weights.

@@ -33,9 +33,9 @@ def last_steps(lengths: Array | None, N: int, T: int) -> LastSteps:
 class Decoder(Recurrent):
     """Embedding, dropout, LSTM; attention over the source; dropout; an affine map of (context, state) to scores.
 
-    With ``attentional_size`` the scores come from h~ = tanh([context; state] W) (Luong, Pham and Manning 2015, section 3.1),
-    which with ``input_feeding`` is read by the LSTM's next step (section 3.3). The LSTM starts from what the `Bridge` makes of
-    the encoder's last states.
+    With ``attentional_size`` the scores come from h~ = tanh([context; state] W) (Luong, Pham and Manning 2015, section 3,
+    equation 5), which with ``input_feeding`` is read by the LSTM's next step (section 3.3). The LSTM starts from what the
+    `Bridge` makes of the encoder's last states.
 
     V tokens, vectors of width D, states of width H. seed: a whole number or a Generator, for the weights and for dropout
     (None: from the system). options: those of `ModelConfig` that concern a decoder, ``OPTIONS``; it must know the encoder's.

@@ -55,13 +55,13 @@ class Encoder(Recurrent):
     def final_states(self) -> list[State]:
         """After ``forward``: h and c of each layer, (N, H), lowest first, after each sample's last real step.
 
-        Of two directions, both side by side (N, 2H): the backward one ends at the first position.
+        Of two directions, both side by side (N, E0): the backward one ends at the first position.
         """
         layers = [layer.lstms for layer in self.layers]
         return [(_side_by_side([each.h for each in lstms]), _side_by_side([each.c for each in lstms])) for lstms in layers]
 
     def forward(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """x (N, T1), token ids -> hs (N, T1, E), zeros at padding; E is H, or 2H of two directions without a projection."""
+        """x (N, T1), token ids -> hs (N, T1, E), zeros at padding; E is the width of its states, or H after a projection."""
         if type(self.embedding) is Embedding:  # one of another class knows its ids itself
             x, lengths = checks.ids("x", x, ("N", "T1"), len(self.embedding.params[0]), lengths)
         self._begin_step()

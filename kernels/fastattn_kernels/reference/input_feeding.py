@@ -1,6 +1,6 @@
 """LSTM layers with attention inside the recurrence: input feeding (Luong, Pham and Manning 2015, section 3.3).
 
-What a step gives, the attentional state h~ (section 3.1, equation 5), is a part of what the next step reads, so that a
+What a step gives, the attentional state h~ (section 3, equation 5), is a part of what the next step reads, so that a
 step knows what was attended to before it. For the target step t, with layers l = 0 ... L-1 of LSTM cells (lstm.py), and
 attention (attention.py) over keys and values:
 
