@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .engine.buffers import empty, flat, nothing
+from .engine.buffers import empty, flat, flat_or_nothing
 from .engine.compiling import kernel
 from .engine.cpu import GROUP_BYTES, TILE
 from .engine.jit import shared
@@ -37,11 +37,6 @@ def _forward(share, shares, x, rows, W, b, out, panels, tiles):
     matmul(share, shares, rows.size, V, K, of_x, even_matrix(W.reshape(W.size), 0, K, V, 1), to_out, addends, own)
 
 
-def _or_none(b, dtype):
-    """A bias or its gradient; an empty array where there is none."""
-    return nothing(dtype) if b is None else b
-
-
 def affine_forward(x, W, b, lengths):
     N, T, K = x.shape
     V = W.shape[1]
@@ -49,7 +44,7 @@ def affine_forward(x, W, b, lengths):
     out = zeros_at_padding(empty((N, T, V), x.dtype), lengths)
     panels, tiles = scratch(x.dtype)
     _forward(
-        flat(x), rows, W, _or_none(b, x.dtype), flat(out), panels, tiles,
+        flat(x), rows, W, flat_or_nothing(b, x.dtype), flat(out), panels, tiles,
         shares=len(tiles), work=2 * rows.size * K * V,
     )  # fmt: skip
     return out
@@ -136,7 +131,7 @@ def affine_backward(dout, x, W, dW, db, lengths):
         else:
             _compact(x.reshape(N * T, K), rows, inputs, step, work=2 * inputs.size)
     _backward(
-        flat(dout), rows, W, inputs, *steps, flat(dx), dW, _or_none(db, dtype), has_ones, panels, tiles,
+        flat(dout), rows, W, inputs, *steps, flat(dx), dW, flat_or_nothing(db, dtype), has_ones, panels, tiles,
         shares=len(tiles), work=4 * rows.size * K * V,
     )  # fmt: skip
     return dx

@@ -253,8 +253,7 @@ def attend(
         _dot_products(real2, real1, A, queries, keys, EvenRows(weights.numbers, weights.at, T1), scratch)
     for t in range(real2):
         at = weights.at + t * T1
-        if scale[0] != 1:
-            _scale_row(weights.numbers[at : at + real1], scale)
+        scale_row(weights.numbers[at : at + real1], scale)
         softmax_row(Place(weights.numbers, at), real1)
         clear(weights.numbers, at + real1, T1 - real1)
     clear(weights.numbers, weights.at + real2 * T1, (T2 - real2) * T1)
@@ -270,10 +269,12 @@ def attend(
 
 
 @kernel
-def _scale_row(row, scale):
+def scale_row(row, scale):
+    """A row times the one number in ``scale``."""
     factor = scale[0]
-    for j in range(row.size):
-        row[j] *= factor
+    if factor != 1:
+        for j in range(row.size):
+            row[j] *= factor
 
 
 @shared
@@ -346,8 +347,7 @@ def attend_backward(
     _dot_products(real2, real1, E, dcontexts, values, EvenRows(ds, 0, T1), scratch)  # da
     for t in range(real2):
         softmax_backward_row(Place(ds, t * T1), Place(weights.numbers, weights.at + t * T1), real1)
-        if scale[0] != 1:
-            _scale_row(ds[t * T1 : t * T1 + real1], scale)
+        scale_row(ds[t * T1 : t * T1 + real1], scale)
     of_keys, to_dkeys = EvenRows(keys.numbers, keys.at, A), EvenRows(dkeys.numbers, dkeys.at, A)
     of_columns, columns = even_matrix(weights.numbers, weights.at, real1, 1, T1), even_matrix(ds, 0, real1, 1, T1)
     if v.size == 0:

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .attention import add_weighted_rows
+from .attention import add_weighted_rows, scale_row
 from .dropout import dropout
 from .embedding import embedding_backward
 from .engine.activation import tanh
 from .engine.additive import additive_scores, additive_scores_backward
-from .engine.buffers import empty, flat, nothing, pieces
+from .engine.buffers import empty, flat, flat_or_nothing, nothing, pieces
 from .engine.compiling import kernel
 from .engine.gates import gates_backward, gates_forward
 from .engine.jit import leaf, separate, shared
@@ -176,14 +176,6 @@ def _weighted_sum(real, values, weights, total):
 
 
 @kernel
-def _scale_row(row, scale):
-    factor = scale[0]
-    if factor != 1:
-        for j in range(row.size):
-            row[j] *= factor
-
-
-@kernel
 def _tanh_rows(given, out):
     for j in range(out.size):
         out[j] = tanh(given[j])
@@ -200,7 +192,7 @@ def _attend_step(
         additive_scores(real1, A, keys, query, source.v, scores)
     else:
         dots(1, real1, A, EvenRows(query.numbers, query.at, A), keys, EvenRows(scores.numbers, scores.at, T1), tile)
-        _scale_row(scores.numbers[scores.at : scores.at + real1], source.scale)
+        scale_row(scores.numbers[scores.at : scores.at + real1], source.scale)
     softmax_row(scores, real1)
     clear(scores.numbers, scores.at + real1, T1 - real1)
     values = EvenRows(source.values, n * T1 * E, E)
@@ -376,10 +368,6 @@ def _places(*numbers):
     return np.concatenate(([0], np.cumsum(numbers[:-1]))).astype(np.int64), int(np.sum(numbers))
 
 
-def _or_none(array, dtype):
-    return nothing(dtype) if array is None else flat(array)
-
-
 def input_feeding_forward(
     x, ids, keys, values, lstms, Wc, Wq, v, scale, h0, c0, feed0, mask, drop, residual, lengths_enc, lengths_dec
 ):
@@ -423,7 +411,7 @@ def input_feeding_forward(
     panels, tiles = scratch(dtype)
     weights = [flat(weight) for weight in lstms]
     _prepare(
-        shape, flat(x), x_rows, *weights[:3], _or_none(Wq, dtype), flat(Wc), prepared, panels, tiles,
+        shape, flat(x), x_rows, *weights[:3], flat_or_nothing(Wq, dtype), flat(Wc), prepared, panels, tiles,
         shares=len(tiles), work=8 * x_rows.size * D * H + 4 * packed_numbers,
     )  # fmt: skip
     for layer in range(1, L):
@@ -434,13 +422,13 @@ def input_feeding_forward(
     if drop is not None and L > 1:
         ratio, seeds = drop
         drops = np.concatenate([flat(dropout(np.ones((N, T2, H), dtype), ratio, seed, False)) for seed in seeds])
-    masks = Masks(_or_none(mask, dtype), drops)
+    masks = Masks(flat_or_nothing(mask, dtype), drops)
     kept = Kept(inputs, gates, cs, joined, queries, flat(a), flat(outs))
-    source = Source(flat(keys), flat(values), _or_none(v, dtype), np.full(1, scale, dtype))
+    source = Source(flat(keys), flat(values), flat_or_nothing(v, dtype), np.full(1, scale, dtype))
     block = block_of_samples(lengths_dec, N)
     _forward(
         block, shape, batch, source, masks, prepared, kept,
-        States(_or_none(h0, dtype), _or_none(c0, dtype), _or_none(feed0, dtype)),
+        States(flat_or_nothing(h0, dtype), flat_or_nothing(c0, dtype), flat_or_nothing(feed0, dtype)),
         States(flat(h_last), flat(c_last), nothing(dtype)), before_tanh, tiles,
         shares=len(tiles), work=8 * R * L * H * H + 4 * R * T1 * E,
     )  # fmt: skip
@@ -485,7 +473,7 @@ def _attend_step_backward(
     dots(1, real1, E, EvenRows(dcontext.numbers, dcontext.at, E), values, EvenRows(ds.numbers, ds.at, T1), tile)
     softmax_backward_row(ds, weights, real1)
     if source.v.size == 0:
-        _scale_row(ds.numbers[ds.at : ds.at + real1], source.scale)
+        scale_row(ds.numbers[ds.at : ds.at + real1], source.scale)
         _weighted_sum(real1, keys, ds, dquery.numbers[dquery.at : dquery.at + A])
     else:
         clear(dquery.numbers, dquery.at, A)
@@ -737,7 +725,7 @@ def input_feeding_backward(douts, dh_last, dc_last, keys, values, lstms, Wc, Wq,
     )  # fmt: skip
     dkeys, dvalues = empty(keys.shape, dtype), None if values is keys else empty(values.shape, dtype)
     dvs = none if v is None else empty(N * A, dtype)
-    into = SourceGradients(flat(dkeys), _or_none(dvalues, dtype), dvs)
+    into = SourceGradients(flat(dkeys), flat_or_nothing(dvalues, dtype), dvs)
     dh0, dc0, dfeed0 = empty((L, N, H), dtype), empty((L, N, H), dtype), empty((N, K), dtype)
     weights = [flat(weight) for weight in lstms]
     widths = [K] + [H] * (L - 1)
@@ -746,14 +734,14 @@ def input_feeding_backward(douts, dh_last, dc_last, keys, values, lstms, Wc, Wq,
         panel_numbers(A, H, dtype), panel_numbers(K, E + H, dtype),
     )  # fmt: skip
     prepared = Prepared(empty(packed_numbers, dtype), places, none, none)
-    _prepare_back(shape, *weights[:2], _or_none(Wq, dtype), flat(Wc), prepared, work=4 * packed_numbers)
+    _prepare_back(shape, *weights[:2], flat_or_nothing(Wq, dtype), flat(Wc), prepared, work=4 * packed_numbers)
     for layer in range(1, L):
         _prepare_layer_back(layer, shape, *weights[3 * layer : 3 * layer + 2], prepared, work=64 * H * H)
     panels, tiles = scratch(dtype)
-    source = Source(flat(keys), flat(values), _or_none(v, dtype), np.full(1, scale, dtype))
+    source = Source(flat(keys), flat(values), flat_or_nothing(v, dtype), np.full(1, scale, dtype))
     _backward(
         block, shape, batch, source, masks, prepared, kept, flat(douts),
-        States(_or_none(dh_last, dtype), _or_none(dc_last, dtype), none), falling, steps, into,
+        States(flat_or_nothing(dh_last, dtype), flat_or_nothing(dc_last, dtype), none), falling, steps, into,
         States(flat(dh0), flat(dc0), flat(dfeed0)), panels, tiles,
         shares=len(tiles), work=8 * R * L * H * H + 8 * R * T1 * E,
     )  # fmt: skip
@@ -774,8 +762,8 @@ def input_feeding_backward(douts, dh_last, dc_last, keys, values, lstms, Wc, Wq,
     else:
         xs, dx = x[x_rows], empty((R, D), dtype)
     _gradients(
-        shape, R, kept, steps, flat(xs), sums, weights[0], *grads[:3], flat(dx), dx_rows, flat(dWc), _or_none(dWq, dtype),
-        panels, tiles, shares=len(tiles), work=8 * R * (E + H) * K,
+        shape, R, kept, steps, flat(xs), sums, weights[0], *grads[:3], flat(dx), dx_rows, flat(dWc),
+        flat_or_nothing(dWq, dtype), panels, tiles, shares=len(tiles), work=8 * R * (E + H) * K,
     )  # fmt: skip
     if dv is not None:
         np.sum(dvs.reshape(N, A), axis=0, out=dv)

@@ -99,6 +99,11 @@ def nothing(dtype: Any) -> np.ndarray:
     return np.empty(0, dtype)
 
 
+def flat_or_nothing(array: np.ndarray | None, dtype: Any) -> np.ndarray:
+    """An array as one line of numbers; an empty one for None."""
+    return nothing(dtype) if array is None else flat(array)
+
+
 def zeros(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     """Like ``np.zeros``, aligned."""
     array = empty(shape, dtype)
