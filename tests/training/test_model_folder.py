@@ -215,9 +215,10 @@ def test_bad_json_is_refused(folder, name, content, reason):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("format_version", 3, "format_version is 3; this fastattn reads 1 and 2"),
-        ("format_version", True, "format_version is True; this fastattn reads 1 and 2"),
+        ("format_version", 4, "format_version is 4; this fastattn reads 1 to 3"),
+        ("format_version", True, "format_version is True; this fastattn reads 1 to 3"),
         ("format_version", None, "format_version is None"),
+        ("format_version", 3, "the reading: a reading must be a JSON object, got NoneType"),
         ("format_version", 1, "the model: embedding is None; expected a whole number"),
         ("reverse_source", 1, "reverse_source is 1; expected true or false"),
         ("model", None, "the model: the config of a model is a JSON NoneType; expected an object"),
