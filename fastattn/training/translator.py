@@ -68,7 +68,7 @@ class Translator:
         wants, or of more than MAX_SOURCE_TOKENS tokens.
         """
         if isinstance(texts, str | bytes):
-            raise TypeError(f"texts is {type(texts).__name__} {texts!r}; expected a sequence of str, such as [{texts!r}]")
+            raise TypeError(f"texts is {texts!r}; expected a sequence of str")
         sources = []
         for index, text in enumerate(texts):
             if not isinstance(text, str):
