@@ -12,7 +12,7 @@ def command(trained, tmp_path, monkeypatch, fastattn_command):
     """command(answers, pairs, ...): `fastattn evaluate` of a model that gives these answers."""
 
     def evaluate(answers, content, *options):
-        def translate(self, texts):
+        def translate(self, texts, **options):
             assert list(texts) == [line.split("\t")[0] for line in content.splitlines()]
             return answers
 
@@ -34,6 +34,7 @@ def test_figures_as_json(command):
     assert out.count("\n") == 1
     assert json.loads(out) == {
         "pairs": 4,
+        "unknown_sources": 0,
         "exact_matches": 2,
         "exact_match": 0.5,
         "reference_tokens": 13,
