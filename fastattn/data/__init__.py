@@ -1,6 +1,6 @@
 """Pairs of text, vocabularies, batches, and the built-in corpus of dates."""
 
-from fastattn.data.batches import batches, encode_pairs, encode_sources, trim
+from fastattn.data.batches import batches, encode_pairs, encode_sources, token_batches, trim
 from fastattn.data.dates import date_pairs, split_dates
 from fastattn.data.files import atomic_write
 from fastattn.data.pairs import PairsError, read_lines, read_pairs, split_pairs, write_pairs
@@ -22,6 +22,7 @@ __all__ = [
     "read_pairs",
     "split_dates",
     "split_pairs",
+    "token_batches",
     "trim",
     "write_pairs",
 ]
