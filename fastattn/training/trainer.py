@@ -7,23 +7,22 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from fastattn.data import batches, token_batches
 from fastattn.layers import checks
-from fastattn.layers.checks import Array
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
+from .progress import Meter, Run
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
 from .samples import Comparison, Samples
-from .schedule import SCHEDULES, Done, Plateau, Schedule
+from .schedule import SCHEDULES, Plateau, Schedule
 from .stopping import METRICS, Clock, Metric, Watch, said, score_of
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
@@ -45,84 +44,6 @@ def _unknown_arguments_named(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return checked
-
-
-@dataclass
-class _Meter:
-    """Adds up the losses and the tokens of some steps, and the time that they took."""
-
-    loss: float = 0.0
-    target_tokens: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-
-    def add(self, loss: float, target_tokens: int, tokens: int, seconds: float) -> None:
-        self.loss += loss * target_tokens
-        self.target_tokens += target_tokens
-        self.tokens += tokens
-        self.seconds += seconds
-
-    @property
-    def mean_loss(self) -> float:
-        """Of a target token."""
-        return self.loss / self.target_tokens
-
-
-@dataclass
-class _Run:
-    """One fit: what it goes by, checked, and where it stands."""
-
-    samples: Samples
-    max_epoch: int
-    batch_size: int
-    batch_tokens: int | None
-    accumulate: int
-    max_grad: float | None
-    eval_interval: int
-    validation: Samples | None
-    callbacks: tuple[Callable[[EpochRecord], object], ...]
-    schedule: Schedule | None
-    seed: int
-    window: int
-    metric: Metric
-    watch: Watch
-    kept: Checkpoints | None  # what the model has the weights of, or the mean, in the end; None: of the last step
-    keeps: str  # which epochs those are, "last" or "best"
-    averages: bool  # whether it is a mean
-    ema: MovingAverage | None
-    on_step: Callable[[StepRecord], object] | None
-    log_every: int
-    clock: Clock
-    base_lr: float
-    progress: bool | None
-    epochs_done: int = 0
-    steps: int = 0
-    step_seconds: float = 0.0  # of the last step
-    first_loss: float = math.nan  # before the first update
-    warned: bool = False
-    ended: str = ""  # why, if it ends before its last epoch
-    scores: list[float] = field(default_factory=list)
-    sums: list[Array] = field(default_factory=list)  # of accumulated gradients
-    since_record: _Meter = field(default_factory=_Meter)
-
-    def order(self, epoch: int) -> list[list[Array]]:
-        """The epoch's steps, and of each the samples of its batches."""
-        rng = np.random.default_rng((self.seed, epoch))
-        lengths = self.samples.source_lengths, self.samples.target_lengths
-        if self.batch_tokens is None:
-            order = batches(*lengths, self.batch_size, rng, window=self.window)
-        else:
-            order = token_batches(*lengths, self.batch_tokens, rng, window=self.window)
-        return [order[first : first + self.accumulate] for first in range(0, len(order), self.accumulate)]
-
-    def done(self, part_of_epoch: float) -> Done:
-        seconds = self.clock.seconds
-        part = max((self.epochs_done + part_of_epoch) / self.max_epoch, self.clock.part(seconds))
-        return Done(part, self.steps, seconds, self.scores)
-
-    def seconds_left(self, part_of_epoch: float) -> float:
-        done = self.done(part_of_epoch)
-        return done.seconds * (1 - done) / done
 
 
 class Trainer:
@@ -224,6 +145,8 @@ class Trainer:
             raise ValueError(f"seed is {seed}; expected at least 0")
         if batch_tokens is not None:
             batch_tokens = checks.size("batch_tokens", batch_tokens)
+        if schedule is not None and (isinstance(schedule, type) or not callable(schedule)) and not isinstance(schedule, str):
+            raise TypeError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}, or a function of the part done")
         if isinstance(schedule, str):
             _check_choice("schedule", schedule, SCHEDULES)
             schedule = SCHEDULES[schedule]
@@ -242,7 +165,7 @@ class Trainer:
         }
         self._check_metric(metric, validation, [name for name, is_chosen in needs.items() if is_chosen])
         kept = Checkpoints(average_count) if average != "none" else Checkpoints(1) if keep == "best" else None
-        run = _Run(
+        run = Run(
             samples=samples,
             max_epoch=max_epoch,
             batch_size=batch_size,
@@ -267,6 +190,8 @@ class Trainer:
             base_lr=self.optimizer.lr if schedule is not None else 0.0,
             progress=progress,
         )
+        if batch_tokens is not None:
+            run.order(self.epoch + 1)  # its errors come before anything changes
         return self._fit(run)
 
     def _check_metric(self, metric: Metric, validation: Samples | None, needed_by: Sequence[str]) -> None:
@@ -279,7 +204,7 @@ class Trainer:
                 f'{needed_by[0]} goes by the {METRICS[metric]}, but the model cannot generate; expected metric="loss"'
             )
 
-    def _fit(self, run: _Run) -> list[EpochRecord]:
+    def _fit(self, run: Run) -> list[EpochRecord]:
         self.outcome = None
         records: list[EpochRecord] = []
         last = self.epoch + run.max_epoch
@@ -320,11 +245,11 @@ class Trainer:
             self.outcome = self._leave_weights(run, records)
         return records
 
-    def _train_epoch(self, run: _Run, bar: tqdm) -> _Meter:
+    def _train_epoch(self, run: Run, bar: tqdm) -> Meter:
         """All steps of an epoch, or those for which there is time, but for the first step of a fit."""
         _set_training(self.model, True)
         order = run.order(self.epoch)
-        meter = _Meter()
+        meter = Meter()
         recent: list[float] = []
         began = time.perf_counter()
         for step, chosen in enumerate(order, start=1):
@@ -353,7 +278,7 @@ class Trainer:
                 adding.add(loss, sum(part.target_tokens for part in parts), tokens, seconds)
             if is_logged and run.on_step is not None and norm is not None:
                 run.on_step(self._step_record(run, norm, step / len(order)))
-                run.since_record = _Meter()
+                run.since_record = Meter()
                 began = time.perf_counter()
             if run.steps > 1:  # the first may have compiled kernels
                 run.step_seconds = seconds
@@ -364,7 +289,7 @@ class Trainer:
             self.loss_list.append(sum(recent) / len(recent))
         return meter
 
-    def _train_step(self, run: _Run, parts: Sequence[Samples], wants_norm: bool, place: str) -> tuple[float, float | None]:
+    def _train_step(self, run: Run, parts: Sequence[Samples], wants_norm: bool, place: str) -> tuple[float, float | None]:
         """The mean loss over the target tokens of all parts; the norm of the gradients, if it is known or wanted."""
         if len(parts) == 1:
             loss = self._loss(parts[0], place)
@@ -388,7 +313,7 @@ class Trainer:
             raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
         return loss
 
-    def _accumulate(self, run: _Run, parts: Sequence[Samples], place: str) -> float:
+    def _accumulate(self, run: Run, parts: Sequence[Samples], place: str) -> float:
         """The loss of all parts as one batch; its gradients are left in ``run.sums``.
 
         Each part has the weight of its target tokens. The parts' masks are those of one batch: of one step, and each
@@ -425,7 +350,7 @@ class Trainer:
         """None for an optimizer of another's making that has none."""
         return getattr(self.optimizer, "lr", None)
 
-    def _step_record(self, run: _Run, norm: float, part_of_epoch: float) -> StepRecord:
+    def _step_record(self, run: Run, norm: float, part_of_epoch: float) -> StepRecord:
         since = run.since_record
         return StepRecord(
             epoch=self.epoch,
@@ -437,7 +362,7 @@ class Trainer:
             seconds_left=run.seconds_left(part_of_epoch),
         )
 
-    def _warn_if_it_is_lost(self, run: _Run, loss: float) -> None:
+    def _warn_if_it_is_lost(self, run: Run, loss: float) -> None:
         if not run.warned and loss > 2 * run.first_loss + 2:
             run.warned = True
             warnings.warn(
@@ -447,7 +372,7 @@ class Trainer:
                 stacklevel=5,  # where fit is called
             )
 
-    def _finish_epoch(self, run: _Run, meter: _Meter, learning_rate: float | None) -> EpochRecord:
+    def _finish_epoch(self, run: Run, meter: Meter, learning_rate: float | None) -> EpochRecord:
         """Validates the weights as they stand in the model, and keeps a copy if they may be wanted in the end."""
         loss, exact_match, token_error_rate = (None, None, None) if run.validation is None else self._validate(run)
         record = EpochRecord(
@@ -468,7 +393,7 @@ class Trainer:
             run.kept.see(self.epoch if run.keeps == "last" else run.scores[-1], self.epoch, self.model.params)
         return record
 
-    def _validate(self, run: _Run) -> tuple[float, float | None, float | None]:
+    def _validate(self, run: Run) -> tuple[float, float | None, float | None]:
         """The mean loss over all target tokens; exact match and token error rate, None for a model that cannot generate."""
         samples = run.validation
         assert samples is not None
@@ -493,7 +418,7 @@ class Trainer:
             return loss, None, None
         return loss, answers.exact_matches / len(order), answers.token_errors / answers.target_tokens
 
-    def _leave_weights(self, run: _Run, records: Sequence[EpochRecord]) -> Outcome:
+    def _leave_weights(self, run: Run, records: Sequence[EpochRecord]) -> Outcome:
         """Puts the weights that are kept into the model, and says which they are."""
         record = records[-1]
         epochs: tuple[int, ...] = (self.epoch,)
