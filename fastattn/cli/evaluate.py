@@ -4,14 +4,17 @@ import argparse
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .common import UserError, choose_computing, whole_number
+from .reading import UnknownSymbols, add_reading, add_unknown, chosen_reading
 
 if TYPE_CHECKING:
-    from fastattn.data.vocabulary import TokenKind
+    from fastattn.data import PairsFile
     from fastattn.evaluation import CorpusScore, Evaluation, Score
+    from fastattn.training import Translator
 
 RESAMPLES = 1000
 SEED = 0
@@ -21,6 +24,8 @@ BLEU_TOKENIZER = "13a"
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds `fastattn evaluate`."""
+    from fastattn.data import NORMALIZATIONS, TOKEN_KINDS
+
     parser = commands.add_parser(
         "evaluate",
         help="compare answers with the right ones",
@@ -35,7 +40,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="the folder of the model, as written by `fastattn train`; or a file of answers, to do without a model: "
         "one a line, for each line of PAIRS.tsv or for each different source",
     )
-    parser.add_argument("pairs", metavar="PAIRS.tsv", help="one pair a line: source, tab, target; UTF-8")
+    parser.add_argument(
+        "pairs",
+        metavar="PAIRS.tsv",
+        help="one pair a line, in the columns that the model was trained on; UTF-8, gzip; - for standard input",
+    )
+    add_unknown(parser)
+    add_reading(parser)
 
     figures = parser.add_argument_group("figures")
     figures.add_argument("--json", action="store_true", help="print one JSON object with all figures, rates from 0 to 1")
@@ -87,9 +98,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     for side in ("source", "target"):
         answers.add_argument(
             f"--{side}-tokens",
-            choices=("char", "space"),
-            help=f"what a token of the {side} is: a character, or what stands between spaces (default: char)",
+            choices=TOKEN_KINDS,
+            help=f"what a token of the {side} is: a character, what stands between spaces, or what a reader takes for a "
+            "character, with its marks (default: char)",
         )
+    answers.add_argument(
+        "--normalization", choices=NORMALIZATIONS, help="the Unicode normalisation of all texts (default: none)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -103,22 +118,31 @@ def rising_numbers(text: str) -> list[int]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints the counts and the rates, and writes the report."""
-    from fastattn.data import read_pairs
+    from fastattn.data import PLAIN, PairsFile, Vocabulary, group_targets
     from fastattn.evaluation import evaluate, write_report
 
     _check(arguments)
     choose_computing()
-    targets: dict[str, list[str]] = {}
-    lines: list[str] = []  # the source of each line
-    for source, target in read_pairs(arguments.pairs):
-        targets.setdefault(source, []).append(target)
-        lines.append(source)
+    unknown = None
     if _is_answers(arguments.folder):
-        answers = _read_answers(arguments.folder, lines)
-        source_tokens: TokenKind = arguments.source_tokens or "char"
-        target_tokens: TokenKind = arguments.target_tokens or "char"
+        reading = replace(PLAIN, normalization=arguments.normalization or PLAIN.normalization)
+        reading = chosen_reading(arguments, reading, of_model=False)
+        file = PairsFile.read(arguments.pairs, reading)
+        answers = [reading.normalized(answer) for answer in _read_answers(arguments.folder, file)]
+        features = () if reading.has_features else None
+        source_tokens = Vocabulary((), arguments.source_tokens or "char", features)
+        target_tokens = Vocabulary((), arguments.target_tokens or "char")
     else:
-        answers, source_tokens, target_tokens = _translate(arguments, lines)
+        from fastattn.training import load
+
+        translator = load(arguments.folder)
+        file = PairsFile.read(arguments.pairs, chosen_reading(arguments, translator.reading))
+        answers = _translate(translator, file, arguments.unknown)
+        source_tokens, target_tokens = translator.source_vocabulary, translator.target_vocabulary
+        unknown = UnknownSymbols(translator)
+        unknown.count(dict.fromkeys(source for source, _ in file.pairs))
+        unknown.say()
+    targets = group_targets(file.pairs)
     result = evaluate(
         list(targets),
         answers,
@@ -135,30 +159,34 @@ def run(arguments: argparse.Namespace) -> None:
         title = f"{arguments.folder} on {arguments.pairs}"
         write_report(arguments.report, result, title=title, rows=arguments.report_rows)
     if arguments.json:
-        print(json.dumps(result.to_json()))
+        figures = result.to_json()
+        print(json.dumps(figures if unknown is None else {**figures, "unknown_sources": unknown.sources}))
         return
     by_length = arguments.by_length or arguments.length_bounds is not None
-    lines_of_text = text(result, target_tokens != "char", arguments.intervals, by_length)
-    print("\n".join(lines_of_text))
+    lines = text(result, target_tokens.token_kind != "char", arguments.intervals, by_length)
+    print("\n".join(lines))
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """What can be said before anything is computed."""
     from fastattn.evaluation import REPORT_ENDINGS
-    from fastattn.evaluation.corpus import NEEDED, has_sacrebleu
+    from fastattn.evaluation.corpus import require_sacrebleu
 
-    if (arguments.bleu or arguments.chrf) and not has_sacrebleu():
-        raise UserError(NEEDED)
+    if arguments.bleu or arguments.chrf:
+        require_sacrebleu()
     if arguments.report is not None:
         report = Path(arguments.report)
         if report.suffix.lower() not in REPORT_ENDINGS:
             raise UserError(f"{arguments.report}: no such format of a report; expected {' or '.join(REPORT_ENDINGS)}")
         if not report.parent.is_dir():
             raise UserError(f"{arguments.report}: there is no folder {report.parent}")
-    if not _is_answers(arguments.folder):
-        for side in ("source", "target"):
-            if getattr(arguments, f"{side}_tokens") is not None:
-                raise UserError(f"--{side}-tokens is for a file of answers; the model in {arguments.folder} has its own")
+    if _is_answers(arguments.folder):
+        if arguments.unknown != "answer":
+            raise UserError(f"--unknown is for a model; {arguments.folder} holds answers")
+        return
+    for name in ("source-tokens", "target-tokens", "normalization"):
+        if getattr(arguments, name.replace("-", "_")) is not None:
+            raise UserError(f"--{name} is for a file of answers; the model in {arguments.folder} has its own")
 
 
 def _is_answers(path: str) -> bool:
@@ -166,39 +194,39 @@ def _is_answers(path: str) -> bool:
     return Path(path).exists() and not Path(path).is_dir()
 
 
-def _read_answers(path: str, lines: list[str]) -> list[str]:
+def _read_answers(path: str, file: "PairsFile") -> list[str]:
     """An answer to each different source, in the order in which they first stand in the pairs."""
     from fastattn.data import read_lines
 
     answers = [answer for _, answer in read_lines(path)]
-    sources = list(dict.fromkeys(lines))
-    if len(answers) == len(sources):
+    places: dict[str, int] = {}  # source -> the place of its first pair
+    for place, (source, _) in enumerate(file.pairs):
+        places.setdefault(source, place)
+    if len(answers) == len(places):
         return answers
-    if len(answers) != len(lines):
-        expected = f"{len(lines):,}, one for each pair"
-        if len(sources) < len(lines):
-            expected += f", or {len(sources):,}, one for each different source"
+    if len(answers) != len(file.pairs):
+        expected = f"{len(file.pairs):,}, one for each pair"
+        if len(places) < len(file.pairs):
+            expected += f", or {len(places):,}, one for each different source"
         raise UserError(f"{path}: {len(answers):,} answers; expected {expected}")
-    first: dict[str, int] = {}
-    for number, (source, answer) in enumerate(zip(lines, answers, strict=True), start=1):
-        before = first.setdefault(source, number)
-        if answers[before - 1] != answer:
-            raise UserError(f"{path}:{number}: another answer to the source of line {before}; expected the same")
-    return [answers[first[source] - 1] for source in sources]
+    for place, (source, _) in enumerate(file.pairs):
+        first = places[source]
+        if answers[place] != answers[first]:
+            raise UserError(f"{path}:{place + 1}: another answer than in line {first + 1}, to the same source; expected one")
+    return [answers[place] for place in places.values()]
 
 
-def _translate(arguments: argparse.Namespace, lines: list[str]) -> "tuple[list[str], TokenKind, TokenKind]":
-    """The model's answer to each different source, and what its tokens are."""
-    from fastattn.training import SourceError, load
+def _translate(translator: "Translator", file: "PairsFile", unknown: str) -> list[str]:
+    """The model's answer to each different source, in the order in which they first stand in the pairs."""
+    from fastattn.training import SourceError
 
-    translator = load(arguments.folder)
-    sources = list(dict.fromkeys(lines))
+    lines: dict[str, int] = {}  # source -> its first line
+    for (source, _), line in zip(file.pairs, file.lines, strict=True):
+        lines.setdefault(source, line)
     try:
-        answers = translator.translate(sources)
+        return translator.translate(list(lines), unknown=unknown)
     except SourceError as error:
-        line = lines.index(sources[error.index]) + 1
-        raise UserError(f"{arguments.pairs}:{line}: {error}") from error
-    return answers, translator.source_vocabulary.token_kind, translator.target_vocabulary.token_kind
+        raise UserError(f"{file.path}:{list(lines.values())[error.index]}: {error}") from error
 
 
 def text(result: "Evaluation", characters: bool, intervals: bool, by_length: bool) -> Iterator[str]:

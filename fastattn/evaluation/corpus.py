@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from fastattn.data import require
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
 # Those of sacrebleu's that need nothing else to be installed.
 BLEU_TOKENIZERS = ("13a", "intl", "char", "zh", "none")
-NEEDED = "BLEU and chrF need sacrebleu; install it with: pip install 'fastattn[evaluation]'"
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class CorpusScore:
     half_width: float | None = None
 
 
-def has_sacrebleu() -> bool:
-    """Whether the extra is installed."""
-    return importlib.util.find_spec("sacrebleu") is not None
+def require_sacrebleu() -> None:
+    """MissingExtraError, an ImportError, where it is not installed."""
+    require("sacrebleu", "evaluation", "BLEU or chrF")
 
 
 def bleu(
@@ -44,12 +44,11 @@ def bleu(
     references: for each answer all texts that are right. tokenize: what sacrebleu takes for words, one of
     BLEU_TOKENIZERS; "none": what stands between spaces, "char": characters.
 
-    ImportError without sacrebleu; ValueError for another tokenizer, or not as many references as answers, at least 1.
+    MissingExtraError without sacrebleu; ValueError for another tokenizer, or not as many references as answers, at least 1.
     """
     if tokenize not in BLEU_TOKENIZERS:
         raise ValueError(f"tokenize must be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}")
-    if not has_sacrebleu():
-        raise ImportError(NEEDED)
+    require_sacrebleu()
     from sacrebleu.metrics import BLEU
 
     # force: tokens with spaces between are no mistake here, and need no warning.
@@ -59,10 +58,9 @@ def bleu(
 def chrf(answers: Sequence[str], references: Sequence[Sequence[str]], *, resamples: int = 0) -> CorpusScore:
     """chrF (Popović 2015) of texts, as sacrebleu computes it: of up to 6 characters, recall counted twice.
 
-    ImportError without sacrebleu; ValueError when there are not as many references as answers, at least 1.
+    MissingExtraError without sacrebleu; ValueError when there are not as many references as answers, at least 1.
     """
-    if not has_sacrebleu():
-        raise ImportError(NEEDED)
+    require_sacrebleu()
     from sacrebleu.metrics import CHRF
 
     return _scored(CHRF(), answers, references, resamples)

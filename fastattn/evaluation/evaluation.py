@@ -37,7 +37,7 @@ class Evaluation:
 
     @property
     def pairs(self) -> int:
-        """How many pairs of a source and a target there are."""
+        """How many references there are, of all sources together."""
         return sum(map(len, self.references))
 
     def to_json(self) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def evaluate(
     answers: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
-    source_tokens: TokenKind = "char",
-    target_tokens: TokenKind = "char",
+    source_tokens: TokenKind | Vocabulary = "char",
+    target_tokens: TokenKind | Vocabulary = "char",
     resamples: int = RESAMPLES,
     seed: int = 0,
     length_bounds: Sequence[int] | None = None,
@@ -86,18 +86,20 @@ def evaluate(
 ) -> Evaluation:
     """Compares the answer to each source with the texts that are right for it, and makes all figures of it.
 
-    source_tokens, target_tokens: what a token is, as in `Vocabulary`. resamples, seed: of the intervals; 0 resamples
-    for none. length_bounds: as in `by_length`. bleu_tokenize: as in `bleu`; None for no BLEU.
+    source_tokens, target_tokens: what a token is, as in `Vocabulary`, or the vocabulary of a model. resamples, seed: of
+    the intervals; 0 resamples for none. length_bounds: as in `by_length`. bleu_tokenize: as in `bleu`; None for no BLEU.
 
     ValueError when there are not as many of one as of another, when there are none, or when a source has no reference;
-    ImportError for BLEU or chrF without sacrebleu.
+    MissingExtraError for BLEU or chrF without sacrebleu.
     """
     if len(sources) != len(answers):
         raise ValueError(f"{len(sources)} sources and {len(answers)} answers given; expected the same")
-    tokenize_source, tokenize = (Vocabulary((), kind).tokenize for kind in (source_tokens, target_tokens))
-    separator = " " if target_tokens == "space" else ""
-    given = [tokenize(answer) for answer in answers]
-    expected = [[tokenize(text) for text in texts] for texts in references]
+    of_sources, of_targets = (
+        tokens if isinstance(tokens, Vocabulary) else Vocabulary((), tokens) for tokens in (source_tokens, target_tokens)
+    )
+    separator = " " if of_targets.token_kind == "space" else ""
+    given = [of_targets.tokenize(answer) for answer in answers]
+    expected = [[of_targets.tokenize(text) for text in texts] for texts in references]
     comparisons = compare(given, expected, separator=separator)
     return Evaluation(
         sources=sources,
@@ -107,7 +109,7 @@ def evaluate(
         comparisons=comparisons,
         score=total(comparisons),
         first_score=total(compare(given, [texts[:1] for texts in expected], separator=separator)),
-        by_length=by_length(comparisons, [len(tokenize_source(text)) for text in sources], length_bounds),
+        by_length=by_length(comparisons, [len(of_sources.tokenize(text)) for text in sources], length_bounds),
         intervals=intervals(comparisons, resamples=resamples, seed=seed) if resamples else None,
         bleu=bleu(answers, references, tokenize=bleu_tokenize, resamples=resamples) if bleu_tokenize else None,
         chrf=chrf(answers, references, resamples=resamples) if with_chrf else None,

@@ -186,5 +186,6 @@ def _token(token: Hashable | None) -> str:
 
 def _text(text: str) -> str:
     """Escaped, control characters by their number; its direction of writing stays its own."""
-    shown = "".join(f"U+{ord(c):04X}" if unicodedata.category(c) == "Cc" else c for c in text)
+    # A tab stands before each feature of a source.
+    shown = "".join(f"U+{ord(c):04X}" if unicodedata.category(c) == "Cc" else c for c in text.replace("\t", " ⇥ "))
     return f"<bdi>{html.escape(shown)}</bdi>"

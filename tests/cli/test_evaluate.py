@@ -1,6 +1,7 @@
 """`fastattn evaluate`, on answers that are known beforehand: a model's, or those of a file."""
 
 import json
+import sys
 
 import pytest
 
@@ -13,7 +14,7 @@ def command(trained, tmp_path, monkeypatch, fastattn_command):
     """command(answers, pairs, ...): `fastattn evaluate` of a model that gives these answers."""
 
     def evaluate(answers, content, *options):
-        def translate(self, texts):
+        def translate(self, texts, **options):
             assert list(texts) == list(dict.fromkeys(line.split("\t")[0] for line in content.splitlines()))
             return answers
 
@@ -35,6 +36,7 @@ def test_figures_as_json(command):
     assert out.count("\n") == 1
     expected = {
         "pairs": 4,
+        "unknown_sources": 0,
         "exact_matches": 2,
         "exact_match": 0.5,
         "reference_tokens": 13,
@@ -43,7 +45,7 @@ def test_figures_as_json(command):
     }
     figures = json.loads(out)
     assert figures.items() >= {"sources": 4, "character_error_rate": 5 / 13, **expected}.items()
-    del expected["pairs"]  # what follows has no pairs of its own
+    del expected["pairs"], expected["unknown_sources"]  # what follows has none of its own
     assert figures["first_reference"].items() >= expected.items()
     assert sum(group["exact_matches"] for group in figures["by_length"]) == 2
     assert figures["intervals"].items() >= {"resamples": 1000, "seed": 0, "confidence": 0.95}.items()
@@ -121,8 +123,8 @@ def test_the_targets_of_a_source_are_alternatives(of_file):
 
 
 def test_a_model_is_asked_once_for_a_source_with_several_targets(command):
-    code, out, err = command(["IY DH ER", "R", "K AE T"], SEVERAL, "--json")
-    assert (code, err) == (0, "")
+    code, out, _ = command(["IY DH ER", "R", "K AE T"], SEVERAL, "--json")
+    assert code == 0
     figures = json.loads(out)
     assert (figures["sources"], figures["pairs"], figures["exact_matches"]) == (3, 5, 2)
 
@@ -139,7 +141,7 @@ def test_answers_that_do_not_fit_the_pairs(of_file, tmp_path):
     assert of_file(["a"], PAIRS) == (1, "", f"fastattn: {path}: 1 answers; expected 4, one for each pair\n")
     expected = f"fastattn: {path}: 4 answers; expected 5, one for each pair, or 3, one for each different source\n"
     assert of_file(["a"] * 4, SEVERAL) == (1, "", expected)
-    expected = f"fastattn: {path}:4: another answer to the source of line 3; expected the same\n"
+    expected = f"fastattn: {path}:4: another answer than in line 3, to the same source; expected one\n"
     assert of_file(["a", "a", "b", "c", "d"], SEVERAL) == (1, "", expected)
 
 
@@ -204,8 +206,8 @@ def test_bleu_and_chrf(of_file):
 
 
 def test_without_sacrebleu_the_extra_is_named_before_anything_is_read(fastattn_command, monkeypatch):
-    monkeypatch.setattr(corpus, "has_sacrebleu", lambda: False)
-    expected = "fastattn: BLEU and chrF need sacrebleu; install it with: pip install 'fastattn[evaluation]'\n"
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    expected = "fastattn: BLEU or chrF needs sacrebleu; install it with: pip install 'fastattn[evaluation]'\n"
     for option in ("--bleu", "--chrf"):
         assert fastattn_command("evaluate", "nothing", "nothing.tsv", option) == (1, "", expected)
 
@@ -244,3 +246,49 @@ def test_right_to_left_and_combining_and_control_characters(of_file, tmp_path):
     assert (code, err) == (0, "")
     assert "token error rate      18.18% (2 errors in 11 tokens)" in out
     assert "U+0007" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_file_of_answers_is_read_with_options_too(of_file):
+    """Features tell sources apart that are written alike; blank lines and comments are no pairs."""
+    pairs = "# verbs\nwalk,V;PST,walked\n\nwalk,V;PRS,walks\nwalk,V;PRS,walketh\n"
+    options = ["--separator", ",", "--comment", "#", "--features-column", 2, "--target-column", 3, "--by-length"]
+    code, out, err = of_file(["walked", "walketh"], pairs, *options)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:2] == [
+        "sources           2 (3 pairs; the nearest target counts)",
+        "exact match       100.00% (2 of 2)",
+    ]
+    assert out.splitlines()[-1].split() == ["6", "2", "100.00%", "0.00%"]  # four letters and two features
+
+
+def test_normalization_of_a_file_of_answers(of_file):
+    assert "exact match       0.00%" in of_file(["e\u0301"], "x\té\n")[1]
+    assert "exact match       100.00%" in of_file(["e\u0301"], "x\té\n", "--normalization", "NFC")[1]
+
+
+def test_graphemes_are_tokens(of_file):
+    pytest.importorskip("regex")
+    code, out, err = of_file(["क्षि"], "a\tक्षि👩\u200d👩\u200d👧\n", "--target-tokens", "grapheme")
+    assert (code, err) == (0, "")
+    assert "token error rate      50.00% (1 errors in 2 tokens)" in out
+    assert "(5 errors in 9 characters)" in out
+
+
+def test_sources_with_unknown_symbols_are_counted_once_each(command):
+    pairs = "ab\tab\nxy\tab\nxy\tac\n"
+    code, out, err = command(["ab", "ab"], pairs, "--json")
+    assert code == 0
+    assert err == "fastattn: 1 of 2 sources has symbols that the model never saw: 'x', 'y'\n"
+    assert json.loads(out)["unknown_sources"] == 1
+
+
+def test_what_is_for_a_model_is_refused_for_a_file_of_answers(of_file, tmp_path):
+    expected = f"fastattn: --unknown is for a model; {tmp_path / 'answers.txt'} holds answers\n"
+    assert of_file(ANSWERS, PAIRS, "--unknown", "empty") == (1, "", expected)
+
+
+def test_a_line_behind_a_blank_one_is_named_by_its_own_number(trained, tmp_path, fastattn_command, monkeypatch):
+    monkeypatch.setattr(translator, "MAX_SOURCE_TOKENS", 5)
+    (tmp_path / "pairs.tsv").write_text("a\tb\n\na\tc\nabcabc\tb\n")
+    _, _, err = fastattn_command("evaluate", trained / "model", tmp_path / "pairs.tsv")
+    assert err == f"fastattn: {tmp_path / 'pairs.tsv'}:4: the source has 6 tokens; expected 1 to 5\n"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fastattn.data import Vocabulary
 from fastattn.evaluation import bleu, chrf, evaluate
 
 SOURCES = ["either", "route", "cat"]
@@ -28,6 +29,14 @@ def test_spaces_between_tokens_are_no_errors_of_characters():
 def test_characters_are_code_points():
     result = evaluate(["é"], ["e\u0301"], [["é"]])
     assert (result.score.token_errors, result.score.character_errors, result.by_length[0].high) == (2, 2, 1)
+
+
+def test_a_vocabulary_says_what_tokens_are():
+    """Features, after tabs, are tokens of the source, whole."""
+    vocabularies = {"source_tokens": Vocabulary((), "char", ()), "target_tokens": Vocabulary((), "space")}
+    result = evaluate(["walk\tV\tPST"], ["w ed"], [["w d"]], **vocabularies)
+    assert result.by_length[0].low == 6
+    assert (result.score.reference_tokens, result.separator) == (2, " ")
 
 
 def test_json_has_all_of_it():
