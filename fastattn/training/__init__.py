@@ -1,6 +1,7 @@
-"""Training: optimizers, the trainer, metrics, models as text to text, and the folder that a model is kept in."""
+"""Training: optimizers, the trainer, models as text to text, and the folder that a model is kept in."""
 
-from .metrics import Score, edit_distance, score
+from fastattn.evaluation import Score, edit_distance, score
+
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
