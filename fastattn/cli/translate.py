@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
+from . import decoding
 from .common import UserError, choose_computing
 
 if TYPE_CHECKING:
@@ -24,32 +25,32 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to translate (default: standard input)")
+    decoding.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Translates the texts, or standard input until it ends."""
-    from fastattn.training import load
-
+    how = decoding.Decoding.of(arguments)
     choose_computing()
-    translator = load(arguments.folder)
+    translator = decoding.load(arguments.folder, arguments.ensemble)
     if arguments.texts:
-        answer(translator, arguments.texts)
+        answer(translator, arguments.texts, how)
         return
     if sys.stdin.isatty():
         print("Type a line to translate; Ctrl-D ends.", file=sys.stderr)
     done = 0
     for texts in arriving_lines(sys.stdin.buffer):
-        answer(translator, texts, done)
+        answer(translator, texts, how, done)
         done += len(texts)
 
 
-def answer(translator: "Translator", texts: list[str], done: int = 0) -> None:
-    """Prints a line for each text. done: how many came before them, to number the lines by in an error."""
+def answer(translator: "Translator", texts: list[str], how: decoding.Decoding, done: int = 0) -> None:
+    """Prints a line for each text, or what ``how`` wants. done: how many came before, to number the lines by in an error."""
     from fastattn.training import SourceError
 
     try:
-        answers = translator.translate(texts)
+        answers = how.lines(translator, texts, done)
     except SourceError as error:
         raise UserError(f"line {done + error.index + 1}: {error}") from error
     sys.stdout.write("".join(f"{line}\n" for line in answers))

@@ -82,7 +82,8 @@ class Committee:
         """tokens (R,) -> scores (R, V), and the weights (R, T1), the mean of those that attend; None if nobody does."""
         given = [member.next_of_rows(tokens) for member in self.members]
         attending = [a for _, a in given if a is not None]
-        return together([scores for scores, _ in given]), sum(attending) / len(attending) if attending else None
+        mean = attending[0] if len(attending) == 1 else np.mean(attending, axis=0) if attending else None
+        return together([scores for scores, _ in given]), mean
 
 
 def together(scores: Sequence[Array]) -> Array:

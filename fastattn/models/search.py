@@ -202,17 +202,18 @@ class Hypotheses(Steps):
     def next_of_rows(self, tokens: Array) -> tuple[Array, Array | None]:
         """tokens (R,) -> scores (R, V) of the next ones, and weights (R, T1); None without attention."""
         kernels, decoder = backend.kernels(), self.decoder
-        feeds = isinstance(decoder.lstm, InputFeedingLSTM)
-        fed = self.fed[:, None] if feeds else None
+        fed, attentional = None, decoder.attentional and decoder.attentional.affine
+        if isinstance(decoder.lstm, InputFeedingLSTM):
+            assert self.fed is not None
+            fed, attentional = self.fed[:, None], decoder.lstm.attentional
         out, ends = _through_layers(decoder, tokens[:, None], [*self.h[:, None]], [*self.c[:, None]], None, fed)
         self.h, self.c = (np.concatenate(of_layers) for of_layers in zip(*ends))
         a = None
         if decoder.attention is not None:
             out, a = self._attended(out)
-        attentional = decoder.lstm.attentional if feeds else decoder.attentional and decoder.attentional.affine
         if attentional is not None:
             out = kernels.tanh_forward(kernels.affine_forward(out, *attentional.weights(), None, None))
-        if feeds:
+        if fed is not None:
             self.fed = out[:, 0]
         return self._scores(out, None)[:, 0], a
 

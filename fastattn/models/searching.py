@@ -168,7 +168,7 @@ class Searching:
     ) -> SearchResult:
         """x (N, T1), token ids -> ``draws`` answers for each sample, each token drawn from softmax(scores / temperature).
 
-        top_k: only of the k most probable tokens (Fan, Lewis and Dauphin 2018, section 5.1). top_p: only of the fewest, most
+        top_k: only of the k most probable tokens (Fan, Lewis and Dauphin 2018). top_p: only of the fewest, most
         probable first, whose probabilities are together at least p (Holtzman et al. 2020, section 3.1), after top_k.
 
         A draw follows from the seed, from the number of its sample, its own and that of its step: it is the same in any batch

@@ -5,7 +5,7 @@ from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .schedule import SCHEDULES, constant, linear
 from .trainer import DivergedError, EpochRecord, Trainer
-from .translator import SourceError, Translator
+from .translator import Answer, SourceError, Translator, ensemble
 
 __all__ = [
     "SCHEDULES",
@@ -13,6 +13,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Answer",
     "DivergedError",
     "EpochRecord",
     "ModelFolderError",
@@ -27,6 +28,7 @@ __all__ = [
     "clip_grads",
     "constant",
     "edit_distance",
+    "ensemble",
     "linear",
     "load",
     "save",

@@ -35,6 +35,11 @@ def make(choices, seed=5, scale=2, **more):
     return model
 
 
+def often(model, x):
+    """A token that the model says often, for one that ends."""
+    return int(np.bincount(model.sample(x, START, 6, lengths=LENGTHS, seed=3, draws=3, temperature=1.3).ids.ravel()).argmax())
+
+
 class Oracle:
     """Log probabilities of tokens, by the layers, and searches in plain Python; of several models the mean."""
 
@@ -165,7 +170,7 @@ def test_a_batch_gives_what_one_at_a_time_gives(choices, backend_name, x):
         skip_without_compiled_kernels()
     with fastattn.use_backend(backend_name):
         model = make(choices)
-        given = {"end_id": END, "return_attention": model.config.attention is not None}
+        given = {"end_id": often(model, x), "return_attention": model.config.attention is not None}
         beam = {"beam": 4, "n_best": 3, "length_penalty": 0.8}
         drawn = {"seed": 3, "draws": 3, "temperature": 1.3, "top_k": 6, "top_p": 0.9}
         searched = model.search(x, START, 6, lengths=LENGTHS, **beam, **given)
@@ -197,7 +202,7 @@ def test_scores_and_attention_are_those_of_the_answer_given(choices, how, x):
         x,
         START,
         6,
-        end_id=END,
+        end_id=often(model, x),
         lengths=LENGTHS,
         return_attention=attends,
         **({"beam": 3, "n_best": 2} if how == "search" else {"seed": 1, "draws": 2}),
@@ -353,7 +358,7 @@ def test_random_numbers_are_even_and_independent():
     assert u.max() < 1
     np.testing.assert_allclose(np.histogram(u, 10, (0, 1))[0] / u.size, 0.1, atol=0.012)
     assert len(np.unique(u)) == u.size
-    correlations = np.corrcoef(np.concatenate((u, u[:, 1:].mean(axis=1, keepdims=True) + 0 * u)))[:5, :5] - np.eye(5)
+    correlations = np.corrcoef(np.concatenate((u[:, :-1], u[:, 1:]))) - np.eye(10)  # of steps, and of draws next to each other
     assert np.abs(correlations).max() < 0.1
 
 
