@@ -26,17 +26,13 @@ def test_the_examples_print_what_they_say(capsys):
 
 @pytest.mark.parametrize("name", ["search", "sample"])
 def test_each_option_of_a_method_stands_there_with_its_default(name):
-    signature = re.search(rf"`model\.{name}\((.*?)\)`", PAGE, re.DOTALL).group(1)
-    said = [part.strip() for part in signature.split("*,")[1].replace("\n", " ").split(",")]
-    section = PAGE.split(f"`model.{name}(x, start_id")[1].split("\n## ")[0]
+    section = PAGE.split(f"\n`model.{name}(x, start_id")[1].split("\n## ")[0]
     parameters = inspect.signature(getattr(fastattn.AttentionSeq2seq, name)).parameters.values()
     options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    assert said == [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in options]
     rows = dict(re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)?", section, re.MULTILINE))
-    for p in options:
-        if p.name in rows:
-            assert rows[p.name] == ("" if p.default is p.empty else repr(p.default))
-    assert len(rows) > 5
+    expected = {p.name: "" if p.default is p.empty else repr(p.default) for p in options}
+    as_above = {"end_id", "lengths", "return_attention"} if name == "sample" else set()
+    assert rows == {name: default for name, default in expected.items() if name not in as_above}
 
 
 def test_each_flag_of_translate_stands_there():
@@ -44,4 +40,5 @@ def test_each_flag_of_translate_stands_there():
     flags = {flag for action in actions for flag in action.option_strings if flag.startswith("--")} - {"--help"}
     table = PAGE.split("## On the command line")[1]
     mentioned = set(re.findall(r"`(--[a-z-]+)[ `]", table))
-    assert {"--beam", "--n-best", "--jsonl", "--ensemble", "--seed"} <= mentioned <= flags
+    from_decoding = {"--beam", "--length-penalty", "--ensemble", "--sample", "--temperature", "--top-k", "--top-p", "--seed"}
+    assert from_decoding | {"--n-best", "--scores", "--jsonl", "--attention"} <= mentioned <= flags

@@ -2,7 +2,8 @@
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -19,6 +20,32 @@ def version() -> str:
         return importlib.metadata.version("fastattn")
     except importlib.metadata.PackageNotFoundError:
         return "(not installed)"
+
+
+def options_anywhere(parser: argparse.ArgumentParser) -> None:
+    """Lets options stand between the other arguments of a sub-command: DIR --beam 5 TEXT.
+
+    argparse takes "any number of TEXT" to be none where an option follows DIR, and then knows no TEXT.
+    """
+    parse = parser.parse_known_args
+
+    def parse_in_order(arguments: Sequence[str], namespace: Any = None) -> Any:
+        options, others, rest = [], [], list(arguments)
+        while rest:
+            argument = rest.pop(0)
+            if argument == "--":
+                others += [argument, *rest]
+                break
+            if len(argument) < 2 or not argument.startswith("-"):
+                others.append(argument)
+                continue
+            options.append(argument)
+            action = parser._option_string_actions.get(argument)
+            if action is not None and action.nargs is None and rest:
+                options.append(rest.pop(0))
+        return parse([*options, *others], namespace)
+
+    parser.parse_known_args = parse_in_order  # type: ignore[method-assign, assignment]
 
 
 def whole_number(low: int) -> Callable[[str], int]:

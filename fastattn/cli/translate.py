@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from . import decoding
-from .common import UserError, choose_computing
+from .common import UserError, choose_computing, options_anywhere
 
 if TYPE_CHECKING:
     from fastattn.training import Translator
@@ -22,10 +22,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="translate text with a trained model",
         description="Translate each TEXT, or else each line of standard input (UTF-8): one line of output for each, in "
         "order, written as soon as its input is there. An empty line has an empty answer.",
+        allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to translate (default: standard input)")
     decoding.add_options(parser)
+    options_anywhere(parser)
     parser.set_defaults(run=run)
 
 

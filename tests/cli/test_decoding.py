@@ -151,6 +151,19 @@ def test_options_that_do_not_go_together(options, said, model, fastattn_command)
     assert err.startswith(f"fastattn: {said}")
 
 
+def test_options_stand_where_one_likes(model, library, fastattn_command):
+    expected = "".join(f"{text}\n" for text in library.translate(["abc", "-d"], beam=3))
+    for order in (
+        ["--beam", 3, model, "abc", "--", "-d"],
+        [model, "--beam=3", "abc", "--", "-d"],
+        [model, "abc", "--beam", 3, "--", "-d"],
+    ):
+        assert fastattn_command("translate", *order) == (0, expected, "")
+    code, out, err = fastattn_command("translate", model, "--scores", "abc", "--beams", "3")
+    assert (code, out) == (2, "")
+    assert "unrecognized arguments: --beams" in err
+
+
 @pytest.mark.parametrize("options", [["--beam", 0], ["--length-penalty", -1], ["--sample", "--temperature", 0]])
 def test_numbers_that_cannot_be(options, model, fastattn_command):
     assert fastattn_command("translate", model, *options, "abc")[0] == 2

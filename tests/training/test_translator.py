@@ -115,8 +115,8 @@ def test_a_beam_gives_the_best_answer_in_any_company(rng, monkeypatch):
 
 def test_an_answer_has_its_scores():
     it = make_translator(max_target_tokens=5)
-    it.model.params[9][END] = 1  # the output's bias
-    for best in it.search(["abc", "fa c"], beam=6, n_best=6, length_penalty=0.5):
+    ended = set()
+    for best in it.search(["abc", "fa c"], beam=9, n_best=9, length_penalty=0.5):
         assert [answer.score for answer in best] == sorted((answer.score for answer in best), reverse=True)
         for answer in best:
             assert "".join(answer.tokens) == answer.text
@@ -124,7 +124,8 @@ def test_an_answer_has_its_scores():
             penalty = ((5 + len(answer.token_log_probabilities)) / 6) ** 0.5
             np.testing.assert_allclose([answer.score * penalty, sum_of(answer)], answer.log_probability)
             assert answer.attention is answer.alignment is None
-    assert {answer.ended for answer in best} == {True, False}
+            ended.add(answer.ended)
+    assert ended == {True, False}
 
 
 def test_a_given_answer_has_the_score_that_a_search_found():
@@ -186,5 +187,5 @@ def test_an_ensemble_answers_by_the_mean():
 def test_an_ensemble_that_cannot_be():
     with pytest.raises(ValueError, match="the reverse_source of model 2 is True; expected that of the first, False"):
         translator.ensemble([make_translator(), make_translator(reverse_source=True)])
-    with pytest.raises(ValueError, match="the source_vocabulary of model 2 is <Vocabulary of 11 symbols, token_kind='space'>"):
+    with pytest.raises(ValueError, match="the source_vocabulary of model 2 is <Vocabulary of 10 symbols, token_kind='space'>"):
         translator.ensemble([make_translator(), make_translator("space")])
