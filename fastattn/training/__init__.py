@@ -20,7 +20,7 @@ from .schedule import (
 )
 from .stopping import METRICS
 from .trainer import Trainer
-from .translator import SourceError, Translator
+from .translator import Answer, SourceError, Translator, ensemble
 
 __all__ = [
     "METRICS",
@@ -29,6 +29,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Answer",
     "Constant",
     "Cosine",
     "DivergedError",
@@ -53,6 +54,7 @@ __all__ = [
     "clip_grads",
     "constant",
     "edit_distance",
+    "ensemble",
     "linear",
     "load",
     "make_schedule",
