@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from .common import UserError, choose_computing
+from .common import UserError, allow_between, choose_computing
 from .reading import UnknownSymbols, add_unknown
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="answer a line that cannot be translated with an empty one, say so, go on, and exit with 1 at the end",
     )
+    allow_between(parser)
     # For the sub-command's own complaints about its usage.
     parser.set_defaults(run=run, wrong_usage=parser.error)
 
@@ -154,15 +155,20 @@ class Sources:
         reading = self.reading
         if not line.strip() or (reading.comment is not None and line.startswith(reading.comment)):
             return ""
-        if self.columns is None:
-            if not reading.header:
-                self.columns = Columns(reading)
-            elif reading.separator not in line:
-                return line  # sources alone, without columns
-            else:
-                self.columns = Columns(reading, line)
-                return ""
-        return self.columns.source(line)
+        if self.columns is not None:
+            return self.columns.source(line)
+        if not reading.header:
+            self.columns = Columns(reading)
+            return self.columns.source(line)
+        if reading.separator not in line:
+            return line
+        try:
+            self.columns = Columns(reading, line)
+        except ValueError:
+            if reading.has_features and line.count("\t") == 1:
+                return line  # no header, but a source and its features
+            raise
+        return ""
 
 
 def _is_file(text: str) -> bool:
