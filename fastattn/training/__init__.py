@@ -1,6 +1,7 @@
-"""Training: optimizers, the trainer, metrics, models as text to text, and the folder that a model is kept in."""
+"""Training: optimizers, the trainer, models as text to text, and the folder that a model is kept in."""
 
-from .metrics import Score, edit_distance, score
+from fastattn.evaluation import Score, edit_distance, score
+
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
@@ -19,7 +20,7 @@ from .schedule import (
 )
 from .stopping import METRICS
 from .trainer import Trainer
-from .translator import SourceError, Translator
+from .translator import Answer, SourceError, Translator, ensemble
 
 __all__ = [
     "METRICS",
@@ -28,6 +29,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Answer",
     "Constant",
     "Cosine",
     "DivergedError",
@@ -52,6 +54,7 @@ __all__ = [
     "clip_grads",
     "constant",
     "edit_distance",
+    "ensemble",
     "linear",
     "load",
     "make_schedule",
