@@ -121,8 +121,8 @@ class Trainer:
           the epoch whose weights the model has in the end.
         - average: "last" or "best", the model has in the end the mean of the weights after so many epochs, the last or the
           best ``average_count``. ema: the decay of an exponential moving average of the weights after each step, which is
-          what is validated, what callbacks find in the model, and what it has in the end; 0: none. Of average, ema with
-          average, and ``keep="best"`` with average, one at most can be chosen.
+          what is validated, what callbacks find in the model, and what it has in the end; 0: none. ``average`` goes with
+          neither ``ema`` nor ``keep="best"``.
         - max_minutes: training ends early enough for the last validation to be over by then; a schedule goes by the time where
           that is further on than the steps. At least one step is made.
         - on_step: called with a `StepRecord` after every ``log_every`` steps.
@@ -270,12 +270,12 @@ class Trainer:
                 left = tqdm.format_interval(run.seconds_left(step / len(order)))
                 rate = self._learning_rate
                 bar.set_postfix_str(f"loss {loss:.4f}, lr {rate or 0:.1e}, {left} left", refresh=False)
-            tokens = sum(part.tokens for part in parts)
+            tokens, target_tokens = sum(part.tokens for part in parts), sum(part.target_tokens for part in parts)
             bar.update(tokens)
             seconds = time.perf_counter() - began
             began += seconds
             for adding in (meter, run.since_record):
-                adding.add(loss, sum(part.target_tokens for part in parts), tokens, seconds)
+                adding.add(loss, target_tokens, tokens, seconds)
             if is_logged and run.on_step is not None and norm is not None:
                 run.on_step(self._step_record(run, norm, step / len(order)))
                 run.since_record = Meter()
