@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     except SourceError as error:
         raise UserError(f"{arguments.pairs}:{file.lines[error.index]}: {error}") from error
     unknown = UnknownSymbols(translator)
-    unknown.count(source for source, _ in pairs)
+    unknown.count(dict(pairs))  # each source once
     unknown.say()
     tokenize = translator.target_vocabulary.tokenize
     result = score([tokenize(answer) for answer in answers], [tokenize(target) for _, target in pairs])
