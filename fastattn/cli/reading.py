@@ -42,11 +42,13 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
             group.add_argument(name, type=read, metavar="C" if read is column else "S", help=text)
 
 
-def chosen_reading(arguments: argparse.Namespace, kept: "Reading") -> "Reading":
-    """The model's reading, with what was given in its place. UserError for what does not go together."""
+def chosen_reading(arguments: argparse.Namespace, kept: "Reading", *, of_model: bool = True) -> "Reading":
+    """A reading, the model's unless `of_model` is False, with what was given in its place. UserError for what does not
+    go together.
+    """
     names = [field.name for field in fields(kept) if field.name not in OF_THE_MODEL]
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if "features_column" in given and not kept.has_features:
+    if of_model and "features_column" in given and not kept.has_features:
         raise UserError("--features-column: the model was trained without features")
     try:
         return replace(kept, **given)

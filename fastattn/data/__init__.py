@@ -1,6 +1,6 @@
 """Pairs of text, vocabularies, batches, and the built-in corpus of dates."""
 
-from fastattn.data.batches import batches, encode_pairs, encode_sources, trim
+from fastattn.data.batches import batches, encode_pairs, encode_sources, token_batches, trim
 from fastattn.data.dates import date_pairs, split_dates
 from fastattn.data.extras import MissingExtraError, require
 from fastattn.data.files import atomic_write
@@ -41,6 +41,7 @@ __all__ = [
     "require",
     "split_dates",
     "split_pairs",
+    "token_batches",
     "trim",
     "write_pairs",
 ]
