@@ -14,7 +14,7 @@ from fastattn.data.pairs import (
     write_pairs,
 )
 from fastattn.data.reading import NORMALIZATIONS, PLAIN, Reading
-from fastattn.data.vocabulary import END, PADDING, START, TOKEN_KINDS, UNKNOWN, Vocabulary
+from fastattn.data.vocabulary import END, PADDING, START, TOKEN_KINDS, UNKNOWN, UNKNOWN_CHOICES, Vocabulary
 
 __all__ = [
     "END",
@@ -24,6 +24,7 @@ __all__ = [
     "START",
     "TOKEN_KINDS",
     "UNKNOWN",
+    "UNKNOWN_CHOICES",
     "MissingExtraError",
     "PairsError",
     "PairsFile",

@@ -86,6 +86,11 @@ class PairsFile:
     blank_lines: int  # passed over
     comment_lines: int  # passed over
 
+    def passed_over(self) -> str:
+        """How many lines were no pairs, in words: "2 blank lines, 1 comment"; "" if there were none."""
+        kinds = ((self.blank_lines, "blank line"), (self.comment_lines, "comment"))
+        return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for count, name in kinds if count)
+
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Reading = PLAIN) -> PairsFile:
         """The pairs of a file, in its order. Blank lines are passed over, and what `reading` says.
