@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 from collections.abc import Callable
+from typing import Any
 
 
 class UserError(Exception):
@@ -40,6 +41,14 @@ def positive_number(text: str) -> float:
     return number
 
 
+def at_least_zero(text: str) -> float:
+    """A type for argparse."""
+    number = _number(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return number
+
+
 def fraction(text: str) -> float:
     """A type for argparse: 0 <= X < 1."""
     number = _number(text)
@@ -53,6 +62,21 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
+
+
+def allow_between(parser: argparse.ArgumentParser) -> None:
+    """Lets options stand between DIR and what follows it, of which argparse otherwise takes none after an option."""
+    plain = parser.parse_known_args
+
+    def between(*arguments: Any) -> Any:
+        # The way that takes them calls the plain one.
+        parser.parse_known_args = plain  # type: ignore[method-assign]
+        try:
+            return parser.parse_known_intermixed_args(*arguments)
+        finally:
+            parser.parse_known_args = between  # type: ignore[assignment,method-assign]
+
+    parser.parse_known_args = between  # type: ignore[assignment,method-assign]
 
 
 def choose_computing(backend_name: str | None = None, threads: int | None = None) -> None:

@@ -119,12 +119,12 @@ def token(name: str, given: int, V: int) -> int:
     return int(given)
 
 
-def size(name: str, given: int) -> int:
-    """``given`` as a whole number of at least 1."""
+def size(name: str, given: int, lowest: int = 1) -> int:
+    """``given`` as a whole number of at least ``lowest``."""
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
         raise TypeError(f"{name} is {given!r}; expected a whole number")
-    if given < 1:
-        raise ValueError(f"{name} is {given}; expected at least 1")
+    if given < lowest:
+        raise ValueError(f"{name} is {given}; expected at least {lowest}")
     return int(given)
 
 
@@ -134,6 +134,15 @@ def ratio(name: str, given: float) -> float:
         raise TypeError(f"{name} is {given!r}; expected a number")
     if not 0 <= given < 1:
         raise ValueError(f"{name} is {given!r}; expected 0 <= {name} < 1")
+    return float(given)
+
+
+def at_least_zero(name: str, given: float) -> float:
+    """``given`` as a finite number of at least 0."""
+    if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {given!r}; expected a number")
+    if not 0 <= given < float("inf"):
+        raise ValueError(f"{name} is {given!r}; expected a finite number of at least 0")
     return float(given)
 
 

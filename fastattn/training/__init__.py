@@ -1,34 +1,63 @@
-"""Training: optimizers, the trainer, metrics, models as text to text, and the folder that a model is kept in."""
+"""Training: optimizers, the trainer, models as text to text, and the folder that a model is kept in."""
 
-from .metrics import Score, edit_distance, score
+from fastattn.evaluation import Score, edit_distance, score
+
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
-from .schedule import SCHEDULES, constant, linear
-from .trainer import DivergedError, EpochRecord, Trainer
-from .translator import SourceError, Translator
+from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .schedule import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Done,
+    InverseSqrt,
+    Linear,
+    Plateau,
+    Schedule,
+    constant,
+    linear,
+    make_schedule,
+)
+from .stopping import METRICS
+from .trainer import Trainer
+from .translator import Answer, SourceError, Translator, ensemble
 
 __all__ = [
+    "METRICS",
     "SCHEDULES",
     "SGD",
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Answer",
+    "Constant",
+    "Cosine",
     "DivergedError",
+    "Done",
     "EpochRecord",
+    "InverseSqrt",
+    "Linear",
     "ModelFolderError",
     "Momentum",
     "Nesterov",
     "Optimizer",
+    "Outcome",
+    "Plateau",
     "RMSprop",
+    "Schedule",
     "Score",
     "SourceError",
+    "StepRecord",
     "Trainer",
+    "TrainingWarning",
     "Translator",
     "clip_grads",
     "constant",
     "edit_distance",
+    "ensemble",
     "linear",
     "load",
+    "make_schedule",
     "save",
     "score",
 ]

@@ -37,7 +37,7 @@ def test_from_pairs_to_answers(trained, pairs, module):
     assert len(re.findall(r"^epoch \d+/12  loss .* tokens/s  .* s$", output, re.MULTILINE)) == 12
     history = [json.loads(line) for line in (trained / "model" / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 13))
-    assert list(history[0]) == ["epoch", "loss", "valid_loss", "valid_exact_match", "tokens_per_second", "seconds"]
+    assert list(history[0])[:6] == ["epoch", "loss", "valid_loss", "valid_exact_match", "tokens_per_second", "seconds"]
     assert history[-1]["loss"] < 0.3 < 1 < history[0]["loss"]
 
     done = module("evaluate", trained / "model", pairs, "--json")
