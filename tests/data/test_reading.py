@@ -136,7 +136,7 @@ def test_gzip(tmp_path, name):
 
 def test_standard_input(monkeypatch):
     def given(content):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding="ascii"))
 
     given("ä\tb\r\n".encode())
     assert read_pairs("-") == [("ä", "b")]
