@@ -2,7 +2,8 @@
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -11,6 +12,53 @@ class UserError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM came."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes no abbreviations; an option that it does not know is its own wrong usage, which names the nearest one.
+
+    add_later: a function that adds the arguments of a sub-command when they are needed, so that the other sub-commands
+    need not import what they are made of.
+    """
+
+    def __init__(self, *arguments: Any, add_later: Callable[["Parser"], None] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
+        self._add_later = add_later
+
+    def _add_now(self) -> None:
+        add, self._add_later = self._add_later, None
+        if add is not None:
+            add(self)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does it, but nothing may be left over, and an unknown option is said before what is missing."""
+        self._add_now()
+        for argument in args or ():
+            if argument == "--" or (self._subparsers is not None and not argument.startswith("-")):
+                break  # what follows is text, or a sub-command's
+            name = argument.partition("=")[0]
+            if name.startswith("--") and " " not in argument and name not in self._option_string_actions:
+                self.error(f"there is no option {name}{self._nearest(name)}")
+        parsed, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return parsed, rest
+
+    def _nearest(self, name: str) -> str:
+        from fastattn.training.settings import nearest
+
+        close = nearest(name, self._option_string_actions)
+        return "" if close is None else f"; did you mean {close}?"
+
+    def format_usage(self) -> str:
+        """The usage, of all arguments."""
+        self._add_now()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """The help, of all arguments."""
+        self._add_now()
+        return super().format_help()
 
 
 def version() -> str:

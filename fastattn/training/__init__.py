@@ -1,9 +1,11 @@
-"""Training: optimizers, the trainer, metrics, models as text to text, and the folder that a model is kept in."""
+"""Training: optimizers, the trainer, metrics, models as text to text, the folder that a model is kept in, and whole runs."""
 
 from .metrics import Score, edit_distance, score
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
+from .run import Corpus, Run, train
 from .schedule import SCHEDULES, constant, linear
+from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
 from .trainer import DivergedError, EpochRecord, Trainer
 from .translator import SourceError, Translator
 
@@ -13,16 +15,23 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Corpus",
+    "DataSettings",
     "DivergedError",
     "EpochRecord",
     "ModelFolderError",
+    "ModelSettings",
     "Momentum",
     "Nesterov",
     "Optimizer",
     "RMSprop",
+    "Run",
     "Score",
+    "Settings",
+    "SettingsError",
     "SourceError",
     "Trainer",
+    "TrainingSettings",
     "Translator",
     "clip_grads",
     "constant",
@@ -31,4 +40,5 @@ __all__ = [
     "load",
     "save",
     "score",
+    "train",
 ]

@@ -35,7 +35,7 @@ DTYPES = {"float32": "F32", "float64": "F64"}
 
 
 class ModelFolderError(Exception):
-    """A folder that no model can be loaded from. The message is "FILE: reason"."""
+    """A folder that no model can be loaded from, or written to. The message is "FILE: reason"."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{os.fspath(path)}: {reason}")

@@ -106,7 +106,7 @@ def test_every_flag_arrives(pairs, tmp_path, fastattn_command):
     )
     assert (code, err) == (0, "")
     assert "2 pairs to train on, 80 held out" in out
-    assert "3 different words in the sources, 4 different characters in the targets" in out
+    assert "3 different symbols in the sources, 4 different characters in the targets" in out
     assert "threads 3" in out
     translator = load(tmp_path / "m")
     assert translator.source_vocabulary == Vocabulary(["one", "three", "two"], "space")
@@ -148,10 +148,9 @@ def test_nothing_held_out(pairs, tmp_path, fastattn_command):
 
 
 def test_without_pairs_it_is_the_corpus_of_dates(tmp_path, monkeypatch, fastattn_command):
-    import fastattn.data
     from fastattn.data import date_pairs
 
-    monkeypatch.setattr(fastattn.data, "date_pairs", lambda: date_pairs(200))
+    monkeypatch.setattr("fastattn.training.run.date_pairs", lambda: date_pairs(200))
     code, out, err = fastattn_command("train", "--out", tmp_path / "m", "--epochs", 1, *TINY)
     assert (code, err) == (0, "")
     assert "the built-in dates: 180 pairs to train on, 20 held out" in out
@@ -210,6 +209,14 @@ def test_bad_held_out_pairs_write_nothing(pairs, tmp_path, fastattn_command):
         ["--valid", "a", "--valid-fraction", "0.1"],
         ["--unknown"],
         ["another.tsv"],
+        ["--epoch", "3"],
+        ["--dropout", "1"],
+        ["--dropout", "middle=.1"],
+        ["--dropout", "output=.1,output=.2"],
+        ["--attention", "cosine"],
+        ["--encoder-layers", "0"],
+        ["--forget-bias", "nan"],
+        ["--bidirectional", "--hidden"],
     ],
 )
 def test_wrong_usage(pairs, tmp_path, fastattn_command, options):
@@ -279,7 +286,7 @@ def test_a_run_that_diverges_says_where_and_what_is_saved(pairs, tmp_path, fasta
             if self.steps == 3:  # 76 pairs are two steps an epoch
                 params[0][...] = np.nan
 
-    monkeypatch.setattr("fastattn.training.Adam", Poisoned)
+    monkeypatch.setattr("fastattn.training.run.Adam", Poisoned)
     code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--epochs", 3, *TINY)
     assert code == 1
     assert out.splitlines()[-1].startswith("epoch 1/3")
@@ -308,7 +315,7 @@ def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number,
     assert found
     assert int(found[1]) >= 3
     load(tmp_path / "m")
-    names = ["config.json", "history.jsonl", "model.safetensors", "vocabulary.json"]
+    names = ["config.json", "config.toml", "history.jsonl", "model.safetensors", "vocabulary.json"]
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == names
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["epoch"] == len(history) == int(found[1])
