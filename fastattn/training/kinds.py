@@ -179,8 +179,7 @@ class Dropout:
 
     @property
     def expected(self) -> str:
-        places = ",".join(f"{place}=X" for place in DropoutRatios._fields)
-        return f"a number of at least 0 and less than 1, or such numbers by place, as in {places}"
+        return f"a number of at least 0 and less than 1, or such numbers by place ({', '.join(DropoutRatios._fields)})"
 
     def check(self, value: Any) -> float | DropoutRatios:
         if isinstance(value, DropoutRatios):

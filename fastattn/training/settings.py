@@ -167,8 +167,8 @@ class ModelSettings(Section):
     dropout: float | DropoutRatios = setting(  # noqa: RUF009
         0.0,
         Dropout(),
-        "the part that is dropped while training, from embedded tokens, between layers and before the scores; or by place, "
-        "as in embedding=.1,layers=.3,encoder=.1,output=.3",
+        "the part dropped while training, from embedded tokens, between layers and before the scores; or parts by place, as "
+        "in embedding=.1,output=.3",
         "X",
     )
     recurrent_dropout: float = setting(
@@ -228,7 +228,9 @@ class TrainingSettings(Section):
         "linear", Choice(tuple(SCHEDULES)), "whether the learning rate falls in a line to zero, over all steps, or stays"
     )
     max_grad: float = setting(5.0, Number(), "scale the gradients down to this global norm", "X")
-    seed: int = setting(0, Whole(0), "of the initial weights, the order of the pairs, and what is held out", "S")
+    seed: int = setting(
+        0, Whole(0), "the seed of the initial weights, of the order of the pairs, of dropout, and of what is held out", "S"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -325,17 +327,21 @@ class Settings:
         for section in SECTIONS:
             lines = [f"[{section.title()}]"]
             for name, one in section.settings():
-                comment = f"{one.help}: {one.kind.expected} (default: {section.default_text(name)})"
+                comment = f"{_capital(one.help)}. {_capital(one.kind.expected)}; default: {section.default_text(name)}."
                 lines += textwrap.wrap(comment, 120, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
                 lines += [f"{name} = {one.kind.toml(getattr(getattr(self, section.title()), name))}"]
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
 
 
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one of some names that ``name`` may have meant: the likest, or else the shortest that begins so."""
+    """The one of some names that ``name`` may have meant: the shortest that begins so, or else the likest."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1) or sorted((n for n in names if n.startswith(name)), key=len)
+    close = sorted((n for n in names if n.startswith(name)), key=len) or difflib.get_close_matches(name, names, n=1)
     return close[0] if close else None
 
 

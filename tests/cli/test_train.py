@@ -227,6 +227,147 @@ def test_wrong_usage(pairs, tmp_path, fastattn_command, options):
     assert not (tmp_path / "m").exists()
 
 
+def test_an_unknown_option_names_the_nearest(pairs, fastattn_command):
+    """The sub-command's own usage, whatever else is wrong with the line."""
+    for command, given, near in (
+        (["train"], ["--dropou", "0.3"], "--dropout"),
+        (["train", pairs], ["--epoch=3"], "--epochs"),
+        (["train"], ["--no-bidirectinal"], "--no-bidirectional"),
+        (["train"], ["--label"], "--label-smoothing"),
+        (["evaluate"], ["--jsn"], "--json"),
+        (["attention", "m"], ["--outt", "a.png"], "--out"),
+        ([], ["--versio"], "--version"),
+    ):
+        code, out, err = fastattn_command(*command, *given)
+        assert (code, out) == (2, "")
+        assert err.startswith(" ".join(["usage: fastattn", *command[:1]]))
+        assert err.endswith(f"error: there is no option {given[0].partition('=')[0]}; did you mean {near}?\n")
+    _, _, err = fastattn_command("train", "--zzz")
+    assert err.endswith("error: there is no option --zzz\n")
+    assert fastattn_command("train", pairs, "-x")[2].endswith("fastattn train: error: unrecognized arguments: -x\n")
+
+
+def test_what_stands_after_dashes_is_text(trained, fastattn_command):
+    code, out, err = fastattn_command("translate", trained / "model", "--", "--ab", "ab")
+    assert (code, out.count("\n"), err) == (0, 2, "")
+
+
+def test_help_tells_each_flag_with_its_default(fastattn_command):
+    from fastattn.cli.train import flag_of
+    from fastattn.training.settings import SECTIONS
+
+    def words(text):
+        return "".join(text.split())  # a line may end at any space or hyphen
+
+    _, out, _ = fastattn_command("train", "--help")
+    for section in SECTIONS:
+        for name, one in section.settings():
+            assert f"  {one.letter if name == 'pairs' else flag_of(name)}" in out
+            assert words(f"{one.help} (default: {section.default_text(name)})") in words(out)
+
+
+def test_the_options_of_the_model_arrive(pairs, tmp_path, fastattn_command):
+    code, out, err = fastattn_command(
+        *("train", pairs, "--out", tmp_path / "m", "--epochs", 1, *TINY),
+        *("--encoder-layers", 2, "--decoder-layers", 2, "--bidirectional", "--encoder-hidden", 3, "--project-encoder"),
+        *("--residual", "--attention", "additive", "--attention-size", 5, "--attentional-size", 6, "--input-feeding"),
+        *("--bridge", "affine", "--dropout", "embedding=.1,output=.3", "--recurrent-dropout", 0.1, "--word-dropout", 0.2),
+        *("--tie-embeddings", "--share-embeddings", "--label-smoothing", 0.1, "--forget-bias", "-0.5", "--orthogonal"),
+        *("--dtype", "float64", "--optimizer", "adamw", "--weight-decay", 0.1),
+    )
+    assert (code, err) == (0, "")
+    assert "model      embedding 3, hidden 4, encoder layers 2, decoder layers 2, bidirectional, encoder hidden 3" in out
+    assert "learning rate 0.002 (AdamW, linear), gradient norm up to 5, weight decay 0.1, seed 0" in out
+    config = load(tmp_path / "m").model.config
+    expected = {
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "bidirectional": True,
+        "encoder_hidden": 3,
+        "project_encoder": True,
+        "residual": True,
+        "attention": "additive",
+        "attention_size": 5,
+        "attentional_size": 6,
+        "input_feeding": True,
+        "bridge": "affine",
+        "dropout": (0.1, 0.0, 0.0, 0.3),
+        "recurrent_dropout": 0.1,
+        "word_dropout": 0.2,
+        "tie_embeddings": True,
+        "share_embeddings": True,
+        "label_smoothing": 0.1,
+        "forget_bias": -0.5,
+        "orthogonal": True,
+        "dtype": "float64",
+        "embedding": 3,
+        "hidden": 4,
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_an_impossible_combination_writes_nothing(pairs, tmp_path, fastattn_command):
+    code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--bidirectional")
+    assert (code, out) == (1, "")
+    assert one_line(err).startswith('model: attention="dot" multiplies states of equal widths')
+    assert not (tmp_path / "m").exists()
+
+
+def test_flags_win_over_the_config_file(pairs, tmp_path, fastattn_command):
+    path = tmp_path / "g2p.toml"
+    path.write_text(
+        f"[data]\npairs = {json.dumps(str(pairs))}\nvalid_fraction = 0\nreverse_source = true\n"
+        "[model]\nhidden = 4\nembedding = 3\nencoder_layers = 2\n[training]\nepochs = 2\n"
+    )
+    code, out, err = fastattn_command("train", "--config", path, "--out", tmp_path / "m", "--hidden", 5, "--no-reverse-source")
+    assert (code, err) == (0, "")
+    assert "80 pairs to train on, 0 held out" in out
+    translator = load(tmp_path / "m")
+    assert translator.model.config.sizes[2:] == (3, 5)
+    assert translator.model.config.encoder_layers == 2
+    assert not translator.reverse_source
+    code, out, err = fastattn_command("train", "--config", path, "--out", tmp_path / "n", "--valid", pairs, "--epochs", 1)
+    assert (code, err) == (0, "")
+    assert "80 pairs to train on, 80 held out" in out
+
+
+def test_training_from_the_saved_config_gives_the_same_bits(pairs, tmp_path, fastattn_command):
+    options = ["--dropout", 0.2, "--attention", "general", "--seed", 3, "--epochs", 2, "--valid-fraction", 0.1, *TINY]
+    assert fastattn_command("train", pairs, "--out", tmp_path / "a", *options)[0] == 0
+    assert fastattn_command("train", "--config", tmp_path / "a" / "config.toml", "--out", tmp_path / "b")[0] == 0
+    for name in ("model.safetensors", "config.json", "vocabulary.json", "config.toml"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_print_config_is_a_config_file(pairs, tmp_path, fastattn_command):
+    command = ["train", pairs, "--dropout", "layers=.25", "--attention", "none", "--print-config"]
+    code, out, err = fastattn_command(*command, "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "m").exists()
+    assert "\ndropout = { layers = 0.25 }\n" in out
+    (tmp_path / "c.toml").write_text(out)
+    assert fastattn_command("train", "--config", tmp_path / "c.toml", "--print-config") == (0, out, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[model]\nhiden = 3", "[model] has no hiden; did you mean hidden?"),
+        ("[training]\nepochs = 0", 'training.epochs is 0; expected a whole number of at least 1, or "auto"'),
+        ("[training", "is not TOML: "),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_bad_config_file_writes_nothing(pairs, tmp_path, fastattn_command, content, reason):
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_text(content)
+    code, out, err = fastattn_command("train", pairs, "--config", path, "--out", tmp_path / "m")
+    assert (code, out) == (1, "")
+    assert one_line(err).startswith(f"{path}: {reason}")
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("options", [["--valid", "a.tsv"], ["--valid-fraction", "0.1"]])
 def test_the_dates_have_their_own_held_out_part(tmp_path, fastattn_command, options):
     code, _, err = fastattn_command("train", "--out", tmp_path / "m", *options)
