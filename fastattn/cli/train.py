@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import Parser, Terminated, UserError, choose_computing, whole_number
+from .curves import PICTURE, Board, check_extra, plot
 
 if TYPE_CHECKING:
     from fastattn.training import EpochRecord, Run, Settings
@@ -39,6 +40,16 @@ def _add_arguments(parser: Parser) -> None:
     parser.add_argument("--config", metavar="FILE", help="read the settings from this TOML file; flags win over it")
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings as such a file, with comments, and train nothing"
+    )
+    parser.add_argument(
+        "--plot",
+        action="store_true",
+        help=f"draw the learning curve in the folder, as {PICTURE}; needs the extra plot: pip install 'fastattn[plot]'",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        metavar="LOGS",
+        help="write the run for TensorBoard to this folder; needs the extra tensorboard: pip install 'fastattn[tensorboard]'",
     )
     for section in SECTIONS:
         _add_section(parser.add_argument_group(section.title()), section)
@@ -116,17 +127,30 @@ def run(arguments: argparse.Namespace) -> None:
 
     from fastattn.training import DivergedError, Run
 
+    if arguments.plot:
+        check_extra("--plot", "matplotlib", "plot")
+    if arguments.tensorboard is not None:
+        check_extra("--tensorboard", "tensorboardX", "tensorboard")
     choose_computing(arguments.backend, arguments.threads)
     run = Run(settings, arguments.out, overwrite=arguments.overwrite)
+    board = None if arguments.tensorboard is None else Board(arguments.tensorboard)
     epochs = run.settings.training.epochs
+    on_epoch: list[Callable[[EpochRecord], object]] = [lambda record: print(_line(record, epochs), flush=True)]
+    if board is not None:
+        on_epoch.append(board.add_epoch)
     try:
         _announce(run)
-        run.train([lambda record: print(_line(record, epochs), flush=True)])
+        run.train(on_epoch)
     except DivergedError as error:
         raise UserError(f"{error}; {_saved(run)}") from error
     except (KeyboardInterrupt, Terminated) as stop:
         name = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
         raise type(stop)(f"{name}; {_saved(run)}") from None
+    finally:
+        if board is not None:
+            board.close()
+        if arguments.plot and run.history:
+            plot(run.history, run.folder)
 
     corpus = run.corpus
     exact_match = run.history[-1].valid_exact_match

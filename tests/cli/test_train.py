@@ -368,6 +368,63 @@ def test_a_bad_config_file_writes_nothing(pairs, tmp_path, fastattn_command, con
     assert not (tmp_path / "m").exists()
 
 
+def test_the_learning_curve_is_drawn_beside_the_model(pairs, tmp_path, fastattn_command):
+    pytest.importorskip("matplotlib")
+    for name, held_out in (("a", 0.05), ("b", 0)):
+        command = ["train", pairs, "--out", tmp_path / name, "--epochs", 2, "--plot", "--valid-fraction", held_out, *TINY]
+        code, _, err = fastattn_command(*command)
+        assert (code, err) == (0, "")
+        picture = (tmp_path / name / "learning-curve.png").read_bytes()
+        assert picture.startswith(b"\x89PNG\r\n")
+        assert len(picture) > 10_000
+    assert fastattn_command("train", pairs, "--out", tmp_path / "c", "--epochs", 1, *TINY)[0] == 0
+    assert not (tmp_path / "c" / "learning-curve.png").exists()
+
+
+def test_a_run_that_ends_early_is_drawn_up_to_there(pairs, tmp_path, process):
+    pytest.importorskip("matplotlib")
+    training = process("train", pairs, "--out", tmp_path / "m", "--epochs", 100_000, "--plot", *TINY)
+    wait_for(training, "epoch 2/")
+    training.terminate()
+    _, err = training.communicate(timeout=60)
+    assert training.returncode == 143
+    assert err.startswith(b"fastattn: terminated; epoch ")
+    assert (tmp_path / "m" / "learning-curve.png").exists()
+
+
+def test_tensorboard_has_a_number_a_chart_and_epoch(pairs, tmp_path, fastattn_command):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.proto.event_pb2 import Event
+
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--tensorboard", tmp_path / "logs", *TINY]
+    code, _, err = fastattn_command(*command)
+    assert (code, err) == (0, "")
+    content = next((tmp_path / "logs").iterdir()).read_bytes()
+    charts: dict = {}
+    while content:  # a record: its length, a checksum of that, the event, a checksum
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+        for value in event.summary.value:
+            charts.setdefault(value.tag, []).append((event.step, value.simple_value))
+    history = [json.loads(line) for line in (tmp_path / "m" / "history.jsonl").read_text().splitlines()]
+    for name in ("loss", "valid_loss", "valid_exact_match", "tokens_per_second"):
+        expected = [(record["epoch"], pytest.approx(record[name], rel=1e-6)) for record in history]
+        assert charts[f"epoch/{name}"] == expected
+
+
+@pytest.mark.parametrize(
+    ("flag", "module", "extra"), [("--plot", "matplotlib", "plot"), ("--tensorboard=x", "tensorboardX", "tensorboard")]
+)
+def test_a_missing_extra_is_named_before_the_training(pairs, tmp_path, fastattn_command, monkeypatch, flag, module, extra):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", flag)
+    assert (code, out) == (1, "")
+    flag = flag.partition("=")[0]
+    assert one_line(err) == f"{flag} needs {module}; install it with: pip install 'fastattn[{extra}]'"
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("options", [["--valid", "a.tsv"], ["--valid-fraction", "0.1"]])
 def test_the_dates_have_their_own_held_out_part(tmp_path, fastattn_command, options):
     code, _, err = fastattn_command("train", "--out", tmp_path / "m", *options)
