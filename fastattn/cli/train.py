@@ -10,7 +10,7 @@ from .common import Parser, Terminated, UserError, choose_computing, whole_numbe
 from .curves import PICTURE, Board, check_extra, plot
 
 if TYPE_CHECKING:
-    from fastattn.training import EpochRecord, Run, Settings
+    from fastattn.training import EpochRecord, Settings, TrainingRun
     from fastattn.training.kinds import Kind
     from fastattn.training.settings import Section
 
@@ -112,10 +112,10 @@ def chosen_settings(arguments: argparse.Namespace) -> "Settings":
 
     names = {name for section in SECTIONS for name, _ in section.settings()}
     flags = {name: value for name, value in vars(arguments).items() if name in names}
-    settings = Settings() if arguments.config is None else Settings.read(arguments.config)
-    if flags.get("pairs", settings.data.pairs) is None and flags.keys() & {"valid", "valid_fraction"}:
+    settings = Settings.of(**flags) if arguments.config is None else Settings.read(arguments.config, **flags)
+    if settings.data.pairs is None and flags.keys() & {"valid", "valid_fraction"} and not arguments.print_config:
         arguments.wrong_usage("--valid and --valid-fraction need PAIRS.tsv: of the dates, a tenth is held out")
-    return settings.replaced(**flags)
+    return settings
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -125,14 +125,14 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write(settings.to_toml())
         return
 
-    from fastattn.training import DivergedError, Run
+    from fastattn.training import DivergedError, TrainingRun
 
     if arguments.plot:
         check_extra("--plot", "matplotlib", "plot")
     if arguments.tensorboard is not None:
         check_extra("--tensorboard", "tensorboardX", "tensorboard")
     choose_computing(arguments.backend, arguments.threads)
-    run = Run(settings, arguments.out, overwrite=arguments.overwrite)
+    run = TrainingRun(settings, arguments.out, overwrite=arguments.overwrite)
     board = None if arguments.tensorboard is None else Board(arguments.tensorboard)
     epochs = run.settings.training.epochs
     on_epoch: list[Callable[[EpochRecord], object]] = [lambda record: print(_line(record, epochs), flush=True)]
@@ -162,7 +162,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes, example])}")
 
 
-def _announce(run: "Run") -> None:
+def _announce(run: "TrainingRun") -> None:
     """Prints what is about to happen."""
     from fastattn import backend
 
@@ -206,7 +206,7 @@ def _line(record: "EpochRecord", epochs: int | None) -> str:
     return "  ".join([*parts, f"{record.tokens_per_second:,.0f} tokens/s", f"{record.seconds:.1f} s"])
 
 
-def _saved(run: "Run") -> str:
+def _saved(run: "TrainingRun") -> str:
     """What an interruption leaves."""
     history = run.history
     return f"epoch {history[-1].epoch} is saved in {run.folder}" if history else "no epoch was finished, nothing is saved"

@@ -3,7 +3,7 @@
 from .metrics import Score, edit_distance, score
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
-from .run import Corpus, Run, train
+from .run import Corpus, TrainingRun, train
 from .schedule import SCHEDULES, constant, linear
 from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
 from .trainer import DivergedError, EpochRecord, Trainer
@@ -25,12 +25,12 @@ __all__ = [
     "Nesterov",
     "Optimizer",
     "RMSprop",
-    "Run",
     "Score",
     "Settings",
     "SettingsError",
     "SourceError",
     "Trainer",
+    "TrainingRun",
     "TrainingSettings",
     "Translator",
     "clip_grads",

@@ -35,7 +35,7 @@ class Corpus:
     valid: list[Pair]
 
 
-class Run:
+class TrainingRun:
     """A run that is ready to begin: its pairs are read, its model has its first weights, its folder can be written.
 
     ``settings``: those given, with what follows from the corpus filled in, so that the same settings make the same run;
@@ -47,8 +47,8 @@ class Run:
 
     def __init__(self, settings: Settings, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.folder = Path(folder)
-        _check_folder(self.folder, overwrite)
         self.settings = _resolved(settings)
+        _check_folder(self.folder, overwrite)
         self.corpus = _read_corpus(self.settings)
         _check_writing(self.folder)
         self.translator = _new_translator(self.settings, self.corpus)
@@ -115,13 +115,13 @@ def train(
     overwrite: bool = False,
     callbacks: Iterable[Callable[[EpochRecord], object]] = (),
     progress: bool | None = None,
-) -> Run:
+) -> TrainingRun:
     """Trains a model and writes it to ``folder`` after every epoch, with `config.toml`, which holds the settings.
 
-    overwrite: whether a model that stands there may be replaced. callbacks, progress: as in `Run.train`. The run that is
-    returned has the trained model in ``translator``. Errors as those of `Run` and `Run.train`.
+    overwrite: whether a model that stands there may be replaced. callbacks, progress, errors: as in `TrainingRun` and its
+    ``train``. The run that is returned has the trained model in ``translator``.
     """
-    run = Run(settings, folder, overwrite=overwrite)
+    run = TrainingRun(settings, folder, overwrite=overwrite)
     run.train(callbacks, progress=progress)
     return run
 
@@ -152,8 +152,10 @@ def _check_writing(folder: Path) -> None:
 
 
 def _resolved(settings: Settings) -> Settings:
-    """The settings with the defaults that depend on others."""
+    """The settings with the defaults that depend on others. SettingsError for those that the dates have no use for."""
     choices: dict[str, Any] = {}
+    if settings.data.pairs is None and (settings.data.valid is not None or settings.data.valid_fraction is not None):
+        raise SettingsError("data.valid and data.valid_fraction need PAIRS.tsv: of the dates, a tenth is held out")
     if settings.training.epochs is None:
         choices["epochs"] = DATE_EPOCHS if settings.data.pairs is None else EPOCHS
     if settings.data.pairs is not None and settings.data.valid is None and settings.data.valid_fraction is None:

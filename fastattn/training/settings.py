@@ -52,12 +52,17 @@ class Section:
     """Settings of one kind, each checked when a section is made. SettingsError names what is wrong."""
 
     def __post_init__(self) -> None:
-        for name, one in self.settings():
-            given = getattr(self, name)
-            try:
-                object.__setattr__(self, name, one.kind.check(given))
-            except ValueError:
-                raise SettingsError(f"{self.title()}.{name} is {given!r}; expected {one.kind.expected}") from None
+        for name, _ in self.settings():
+            object.__setattr__(self, name, self.checked(name, getattr(self, name)))
+
+    @classmethod
+    def checked(cls, name: str, value: Any) -> Any:
+        """The value of a field, as it is kept."""
+        kind = dict(cls.settings())[name].kind
+        try:
+            return kind.check(value)
+        except ValueError:
+            raise SettingsError(f"{cls.title()}.{name} is {value!r}; expected {kind.expected}") from None
 
     @classmethod
     def title(cls) -> str:
@@ -123,8 +128,6 @@ class DataSettings(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairs is None and (self.valid is not None or self.valid_fraction is not None):
-            raise SettingsError("data.valid and data.valid_fraction need PAIRS.tsv: of the dates, a tenth is held out")
         if self.valid is not None and self.valid_fraction is not None:
             raise SettingsError("data.valid and data.valid_fraction are both given; expected one of them")
 
@@ -267,7 +270,7 @@ class Settings:
 
     def replaced(self, **choices: Any) -> Self:
         """Other choices for some settings, by their names alone. SettingsError for what is none, or cannot be."""
-        known = {name: section.title() for section in SECTIONS for name, _ in section.settings()}
+        known = _titles()
         for name in choices:
             if name not in known:
                 raise SettingsError(f"there is no setting {name!r}{did_you_mean(name, known)}")
@@ -281,45 +284,27 @@ class Settings:
         return replace(self, **{title: replace(getattr(self, title), **given) for title, given in changes.items()})
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Self:
-        """The settings of a TOML file; what it leaves out is at its default. SettingsError names the file and the key."""
+    def read(cls, path: str | os.PathLike[str], **choices: Any) -> Self:
+        """The settings of a TOML file, but for ``choices``, which win over it; what both leave out is at its default.
+
+        SettingsError, which names the file, for a key that is none and for a value that cannot be; and for choices and
+        settings that cannot stand together.
+        """
         name = os.fspath(path)
         try:
-            return cls.from_toml(Path(path).read_bytes().decode("utf-8-sig"))
+            given = toml_choices(Path(path).read_bytes().decode("utf-8-sig"))
         except OSError as error:
             raise SettingsError(f"{name}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise SettingsError(f"{name}: is not UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}") from error
         except SettingsError as error:
             raise SettingsError(f"{name}: {error}") from error
+        return cls.of(**_over(given, choices))
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
         """The settings of a TOML document. SettingsError for what is no TOML, no setting, or cannot be."""
-        try:
-            content = tomllib.loads(text.replace("\r\n", "\n"))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise SettingsError(f"is not TOML: {error}") from error
-        titles = [section.title() for section in SECTIONS]
-        where = {name: section.title() for section in SECTIONS for name, _ in section.settings()}
-        for title, table in content.items():
-            if title in where and title not in titles:
-                raise SettingsError(f"{title} stands outside of a section; expected it in [{where[title]}]")
-            if title not in titles:
-                raise SettingsError(f"there is no section [{title}]{did_you_mean(title, titles)}")
-            if not isinstance(table, Mapping):
-                raise SettingsError(f"{title} is {table!r}; expected a section [{title}]")
-        sections = {}
-        for section in SECTIONS:
-            table = content.get(section.title(), {})
-            known = [name for name, _ in section.settings()]
-            for name in table:
-                if where.get(name, section.title()) != section.title():
-                    raise SettingsError(f"[{section.title()}] has no {name}; expected it in [{where[name]}]")
-                if name not in known:
-                    raise SettingsError(f"[{section.title()}] has no {name}{did_you_mean(name, known)}")
-            sections[section.title()] = section(**table)
-        return cls(**sections)  # type: ignore[arg-type]
+        return cls.of(**toml_choices(text))
 
     def to_toml(self) -> str:
         """A TOML document of all settings, with comments that say what each may be. `from_toml` gives the same settings."""
@@ -332,6 +317,45 @@ class Settings:
                 lines += [f"{name} = {one.kind.toml(getattr(getattr(self, section.title()), name))}"]
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+
+def toml_choices(text: str) -> dict[str, Any]:
+    """The settings that stand in a TOML document, by their names alone, each checked by itself.
+
+    SettingsError for what is no TOML, for a key that is none, and for a value that cannot be.
+    """
+    try:
+        content = tomllib.loads(text.replace("\r\n", "\n"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"is not TOML: {error}") from error
+    titles, where = [section.title() for section in SECTIONS], _titles()
+    for title, table in content.items():
+        if title in where:
+            raise SettingsError(f"{title} stands outside of a section; expected it in [{where[title]}]")
+        if title not in titles:
+            raise SettingsError(f"there is no section [{title}]{did_you_mean(title, titles)}")
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"{title} is {table!r}; expected a section [{title}]")
+    choices = {}
+    for section in SECTIONS:
+        known = dict(section.settings())
+        for name, value in content.get(section.title(), {}).items():
+            if name not in known:
+                elsewhere = f"; expected it in [{where[name]}]" if name in where else did_you_mean(name, known)
+                raise SettingsError(f"[{section.title()}] has no {name}{elsewhere}")
+            choices[name] = section.checked(name, value)
+    return choices
+
+
+def _titles() -> dict[str, str]:
+    """The section of each setting."""
+    return {name: section.title() for section in SECTIONS for name, _ in section.settings()}
+
+
+def _over(given: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, but for what was chosen, and for what a choice replaces."""
+    replaced = {one.replaces for section in SECTIONS for name, one in section.settings() if name in choices}
+    return {**{name: value for name, value in given.items() if name not in replaced}, **choices}
 
 
 def _capital(text: str) -> str:

@@ -155,14 +155,6 @@ def test_what_a_document_leaves_out_is_at_its_default():
         ('[training]\nepochs = "none"', """training.epochs is 'none'; expected a whole number of at least 1, or "auto\""""),
         ("[data]\npairs = 3", """data.pairs is 3; expected a text, or "" for none"""),
         ('[data]\nsource_tokens = "word"', "data.source_tokens is 'word'; expected one of char, space"),
-        ('[data]\npairs = "a"\nvalid = "b"\nvalid_fraction = 0.1', "are both given; expected one of them"),
-        ('[data]\nvalid = "b"', "need PAIRS.tsv"),
-        ("[model]\nbidirectional = true", 'model: attention="dot" multiplies states of equal widths'),
-        ("[training]\nweight_decay = 0.1", 'only optimizer = "adamw" has one'),
-        (
-            '[data]\nsource_tokens = "space"\n[model]\nshare_embeddings = true',
-            "model.share_embeddings needs one kind of tokens",
-        ),
         ("[model\n", "is not TOML: "),
         ("[model]\nhidden = 3\nhidden = 4", "is not TOML: Cannot overwrite a value (at "),
     ],
@@ -178,6 +170,24 @@ def test_what_cannot_be_is_said(tmp_path, text, reason):
     assert str(told.value) == f"{path}: {error.value}"
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[data]\npairs = "a"\nvalid = "b"\nvalid_fraction = 0.1', "are both given; expected one of them"),
+        ("[model]\nbidirectional = true", 'model: attention="dot" multiplies states of equal widths'),
+        ("[training]\nweight_decay = 0.1", 'only optimizer = "adamw" has one'),
+        (
+            '[data]\nsource_tokens = "space"\n[model]\nshare_embeddings = true',
+            "model.share_embeddings needs one kind of tokens",
+        ),
+    ],
+)
+def test_what_cannot_be_combined_is_said(tmp_path, text, reason):
+    with pytest.raises(SettingsError) as error:
+        Settings.from_toml(text)
+    assert reason in str(error.value)
+
+
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
     for name, reason in (("none.toml", "cannot be read: No such file"), ("latin.toml", "is not UTF-8: byte 3 is 0xe9")):
@@ -191,6 +201,24 @@ def test_in_python_a_wrong_name_names_the_nearest():
         Settings.of(hiden=3)
     with pytest.raises(SettingsError, match=r"training\.epochs is 1\.5; expected a whole number"):
         TrainingSettings(epochs=1.5)
+
+
+def test_choices_win_over_a_file_before_it_is_checked_as_a_whole(tmp_path):
+    """A file may say a part of what must stand together, and the flags the rest."""
+    path = tmp_path / "c.toml"
+    path.write_text("[model]\nbidirectional = true\n[data]\nvalid_fraction = 0.1\n")
+    settings = Settings.read(path, attention="general", bridge="affine", pairs="a.tsv", valid="b.tsv")
+    assert settings == Settings.of(
+        bidirectional=True, attention="general", bridge="affine", pairs="a.tsv", valid="b.tsv", valid_fraction=None
+    )
+    with pytest.raises(SettingsError, match=r"^model: attention="):
+        Settings.read(path)
+
+
+def test_the_dates_hold_out_their_own(tmp_path):
+    with pytest.raises(SettingsError, match=r"need PAIRS\.tsv: of the dates, a tenth is held out"):
+        train(Settings.of(valid_fraction=0.1), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_of_two_that_exclude_each_other_the_later_wins():
@@ -309,12 +337,12 @@ def test_shared_embeddings_have_the_symbols_of_both_sides(tmp_path, pairs):
 
 def test_what_follows_from_the_corpus_is_written_down(tmp_path, pairs, monkeypatch):
     from fastattn.data import date_pairs
-    from fastattn.training import Run
+    from fastattn.training import TrainingRun
 
     monkeypatch.setattr("fastattn.training.run.date_pairs", lambda: date_pairs(30))
-    run = Run(Settings.of(pairs=str(pairs)), tmp_path / "a")
+    run = TrainingRun(Settings.of(pairs=str(pairs)), tmp_path / "a")
     assert (run.settings.training.epochs, run.settings.data.valid_fraction) == (10, 0.05)
-    run = Run(Settings(), tmp_path / "b")
+    run = TrainingRun(Settings(), tmp_path / "b")
     assert (run.settings.training.epochs, run.settings.data.valid_fraction) == (5, None)
 
 
