@@ -11,15 +11,16 @@ import fastattn
 ROOT = Path(fastattn.__file__).parents[1]
 # What each part may import of the project, besides itself.
 ALLOWED = {
-    "cli": {"training", "models", "data", "backend", "layers"},
+    "cli": {"training", "evaluation", "models", "data", "backend", "layers"},
     "compat": {"training", "models", "data", "backend", "layers"},
-    "training": {"models", "layers", "backend", "data"},
+    "training": {"evaluation", "models", "layers", "backend", "data"},
+    "evaluation": {"data"},
     "models": {"layers", "backend"},
     "layers": {"backend"},
     "data": set(),
     "backend": {"fastattn_kernels"},
 }
-KNOWS_NO_NUMBA = ("cli", "compat", "training", "models", "layers", "data")
+KNOWS_NO_NUMBA = ("cli", "compat", "training", "evaluation", "models", "layers", "data")
 
 
 def imports_of(path):

@@ -1,6 +1,5 @@
 """What `fastattn train` shows of a run beside its lines: the learning curve as a picture, and TensorBoard's files."""
 
-import importlib.util
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,9 @@ from .common import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastattn.training import EpochRecord
+    from fastattn.training import EpochRecord, StepRecord
 
 PICTURE = "learning-curve.png"
-
-
-def check_extra(flag: str, module: str, extra: str) -> None:
-    """UserError, which names the extra, if the module that a flag needs is not there."""
-    if importlib.util.find_spec(module) is None:
-        raise UserError(f"{flag} needs {module}; install it with: pip install 'fastattn[{extra}]'")
 
 
 def plot(history: "Sequence[EpochRecord]", folder: Path) -> None:
@@ -35,11 +28,14 @@ def plot(history: "Sequence[EpochRecord]", folder: Path) -> None:
     lines = axes.plot(epochs, [record.loss for record in history], color="C0", marker=".", label="training loss")
     if held_out := [record.valid_loss for record in history if record.valid_loss is not None]:
         lines += axes.plot(epochs, held_out, color="C1", marker=".", label="held-out loss")
-    if exact := [record.valid_exact_match for record in history if record.valid_exact_match is not None]:
+    rates = (("valid_exact_match", "exact match", "C2"), ("valid_token_error_rate", "token error rate", "C3"))
+    if history[0].valid_exact_match is not None:
         right = axes.twinx()
         right.set(ylabel="held out", ylim=(0, 1))
         right.yaxis.set_major_formatter("{x:.0%}")
-        lines += right.plot(epochs, exact, color="C2", marker=".", linestyle="--", label="exact match")
+        for field, label, color in rates:
+            values = [getattr(record, field) for record in history]
+            lines += right.plot(epochs, values, color=color, marker=".", linestyle="--", label=label)
     axes.set_ylim(bottom=0)
     axes.legend(handles=lines, loc="center right")
     axes.grid(alpha=0.3)
@@ -62,10 +58,17 @@ class Board:
 
     def add_epoch(self, record: "EpochRecord") -> None:
         """Charts by epoch."""
-        for name in ("loss", "valid_loss", "valid_exact_match", "tokens_per_second"):
-            value = getattr(record, name)
-            if value is not None:
-                self._writer.add_scalar(f"epoch/{name}", value, record.epoch)
+        names = ("loss", "valid_loss", "valid_exact_match", "valid_token_error_rate", "learning_rate", "tokens_per_second")
+        self._add("epoch", record, names, record.epoch)
+
+    def add_steps(self, record: "StepRecord") -> None:
+        """Charts by step."""
+        self._add("step", record, ("loss", "learning_rate", "gradient_norm", "tokens_per_second"), record.step)
+
+    def _add(self, group: str, record: Any, names: "Sequence[str]", place: int) -> None:
+        for name in names:
+            if (value := getattr(record, name)) is not None:
+                self._writer.add_scalar(f"{group}/{name}", value, place)
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,52 +1,270 @@
-"""`fastattn evaluate`: how often a trained model is right."""
+"""`fastattn evaluate`: how often a trained model, or a file of answers, is right."""
 
 import argparse
+import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .common import UserError, choose_computing
+from .common import UserError, choose_computing, whole_number
+from .reading import UnknownSymbols, add_reading, add_unknown, chosen_reading
+
+if TYPE_CHECKING:
+    from fastattn.data import PairsFile
+    from fastattn.evaluation import CorpusScore, Evaluation, Score
+    from fastattn.training import Translator
+
+RESAMPLES = 1000
+SEED = 0
+REPORT_ROWS = 200
+BLEU_TOKENIZER = "13a"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds `fastattn evaluate`."""
+    from fastattn.data import NORMALIZATIONS, TOKEN_KINDS
+
     parser = commands.add_parser(
         "evaluate",
-        help="compare a model's answers with the right ones",
-        description="Translate the sources of a file of pairs and compare the answers with the targets. "
+        help="compare answers with the right ones",
+        description="Translate the sources of a file of pairs and compare the answers with the targets. The targets of "
+        "a source that stands there more than once are all right, and an answer is measured against the nearest. "
         "Exact match: the part of the answers that are right in every token. Token error rate: the insertions, "
         "deletions and replacements that would make the answers right, over the tokens of the targets.",
     )
-    parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
-    parser.add_argument("pairs", metavar="PAIRS.tsv", help="one pair a line: source, tab, target; UTF-8")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, with rates from 0 to 1")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        help="the folder of the model, as written by `fastattn train`; or a file of answers, to do without a model: "
+        "one a line, for each line of PAIRS.tsv or for each different source",
+    )
+    parser.add_argument(
+        "pairs",
+        metavar="PAIRS.tsv",
+        help="one pair a line, in the columns that the model was trained on; UTF-8, gzip; - for standard input",
+    )
+    add_unknown(parser)
+    add_reading(parser)
+
+    figures = parser.add_argument_group("figures")
+    figures.add_argument("--json", action="store_true", help="print one JSON object with all figures, rates from 0 to 1")
+    figures.add_argument(
+        "--intervals", action="store_true", help="print 95 %% intervals, by the bootstrap: sources are drawn anew"
+    )
+    figures.add_argument(
+        "--resamples",
+        type=whole_number(1),
+        default=RESAMPLES,
+        metavar="N",
+        help="how often they are drawn (default: %(default)s)",
+    )
+    figures.add_argument(
+        "--seed", type=whole_number(0), default=SEED, metavar="S", help="of these draws (default: %(default)s)"
+    )
+    figures.add_argument("--by-length", action="store_true", help="print the results by the length of the source, too")
+    figures.add_argument(
+        "--length-bounds",
+        type=rising_numbers,
+        metavar="N,N,...",
+        help="the largest length of each group, in tokens; what is longer is one more (default: five groups of about "
+        "as many sources); implies --by-length",
+    )
+    figures.add_argument("--bleu", action="store_true", help="BLEU, by sacrebleu: pip install 'fastattn[evaluation]'")
+    figures.add_argument(
+        "--bleu-tokenize",
+        choices=("13a", "intl", "char", "zh", "none"),  # those of fastattn.evaluation, which takes long to import
+        default=BLEU_TOKENIZER,
+        help="what sacrebleu takes for words; none: what stands between spaces (default: %(default)s)",
+    )
+    figures.add_argument("--chrf", action="store_true", help="chrF, by sacrebleu")
+
+    report = parser.add_argument_group("report")
+    report.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write the worst answers, aligned, and the most frequent confusions to a .html or .tsv file",
+    )
+    report.add_argument(
+        "--report-rows",
+        type=whole_number(1),
+        default=REPORT_ROWS,
+        metavar="N",
+        help="how many of each (default: %(default)s)",
+    )
+
+    answers = parser.add_argument_group("for a file of answers", "A model knows it by itself.")
+    for side in ("source", "target"):
+        answers.add_argument(
+            f"--{side}-tokens",
+            choices=TOKEN_KINDS,
+            help=f"what a token of the {side} is: a character, what stands between spaces, or what a reader takes for a "
+            "character, with its marks (default: char)",
+        )
+    answers.add_argument(
+        "--normalization", choices=NORMALIZATIONS, help="the Unicode normalisation of all texts (default: none)"
+    )
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Prints the counts and the rates."""
-    from fastattn.data import read_pairs
-    from fastattn.training import SourceError, load, score
+def rising_numbers(text: str) -> list[int]:
+    """A type for argparse: whole numbers of at least 1, each larger than the one before, with commas between."""
+    numbers = [whole_number(1)(part) for part in text.split(",")]
+    if any(a >= b for a, b in itertools.pairwise(numbers)):
+        raise argparse.ArgumentTypeError(f"{text!r} does not rise")
+    return numbers
 
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the counts and the rates, and writes the report."""
+    from fastattn.data import PLAIN, PairsFile, Vocabulary, group_targets
+    from fastattn.evaluation import evaluate, write_report
+
+    _check(arguments)
     choose_computing()
-    pairs = read_pairs(arguments.pairs)
-    translator = load(arguments.folder)
-    try:
-        answers = translator.translate([source for source, _ in pairs])
-    except SourceError as error:
-        raise UserError(f"{arguments.pairs}:{error.index + 1}: {error}") from error
-    tokenize = translator.target_vocabulary.tokenize
-    result = score([tokenize(answer) for answer in answers], [tokenize(target) for _, target in pairs])
+    unknown = None
+    if _is_answers(arguments.folder):
+        reading = replace(PLAIN, normalization=arguments.normalization or PLAIN.normalization)
+        reading = chosen_reading(arguments, reading, of_model=False)
+        file = PairsFile.read(arguments.pairs, reading)
+        answers = [reading.normalized(answer) for answer in _read_answers(arguments.folder, file)]
+        features = () if reading.has_features else None
+        source_tokens = Vocabulary((), arguments.source_tokens or "char", features)
+        target_tokens = Vocabulary((), arguments.target_tokens or "char")
+    else:
+        from fastattn.training import load
+
+        translator = load(arguments.folder)
+        file = PairsFile.read(arguments.pairs, chosen_reading(arguments, translator.reading))
+        answers = _translate(translator, file, arguments.unknown)
+        source_tokens, target_tokens = translator.source_vocabulary, translator.target_vocabulary
+        unknown = UnknownSymbols(translator)
+        unknown.count(dict.fromkeys(source for source, _ in file.pairs))
+        unknown.say()
+    targets = group_targets(file.pairs)
+    result = evaluate(
+        list(targets),
+        answers,
+        list(targets.values()),
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        resamples=arguments.resamples if arguments.intervals or arguments.json or arguments.report else 0,
+        seed=arguments.seed,
+        length_bounds=arguments.length_bounds,
+        bleu_tokenize=arguments.bleu_tokenize if arguments.bleu else None,
+        with_chrf=arguments.chrf,
+    )
+    if arguments.report:
+        title = f"{arguments.folder} on {arguments.pairs}"
+        write_report(arguments.report, result, title=title, rows=arguments.report_rows)
     if arguments.json:
-        figures = {
-            "pairs": result.pairs,
-            "exact_matches": result.exact_matches,
-            "exact_match": result.exact_match,
-            "reference_tokens": result.reference_tokens,
-            "token_errors": result.token_errors,
-            "token_error_rate": result.token_error_rate,
-        }
-        print(json.dumps(figures))
+        figures = result.to_json()
+        print(json.dumps(figures if unknown is None else {**figures, "unknown_sources": unknown.sources}))
         return
-    print(f"pairs             {result.pairs:,}")
-    print(f"exact match       {result.exact_match:.2%} ({result.exact_matches:,} of {result.pairs:,})")
-    errors = f"{result.token_errors:,} errors in {result.reference_tokens:,} tokens"
-    print(f"token error rate  {result.token_error_rate:.2%} ({errors})")
+    by_length = arguments.by_length or arguments.length_bounds is not None
+    lines = text(result, target_tokens.token_kind != "char", arguments.intervals, by_length)
+    print("\n".join(lines))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What can be said before anything is computed."""
+    from fastattn.evaluation import REPORT_ENDINGS
+    from fastattn.evaluation.corpus import require_sacrebleu
+
+    if arguments.bleu or arguments.chrf:
+        require_sacrebleu()
+    if arguments.report is not None:
+        report = Path(arguments.report)
+        if report.suffix.lower() not in REPORT_ENDINGS:
+            raise UserError(f"{arguments.report}: no such format of a report; expected {' or '.join(REPORT_ENDINGS)}")
+        if not report.parent.is_dir():
+            raise UserError(f"{arguments.report}: there is no folder {report.parent}")
+    if _is_answers(arguments.folder):
+        if arguments.unknown != "answer":
+            raise UserError(f"--unknown is for a model; {arguments.folder} holds answers")
+        return
+    for name in ("source-tokens", "target-tokens", "normalization"):
+        if getattr(arguments, name.replace("-", "_")) is not None:
+            raise UserError(f"--{name} is for a file of answers; the model in {arguments.folder} has its own")
+
+
+def _is_answers(path: str) -> bool:
+    """Whether it is a file (or a pipe), rather than the folder of a model or nothing at all."""
+    return Path(path).exists() and not Path(path).is_dir()
+
+
+def _read_answers(path: str, file: "PairsFile") -> list[str]:
+    """An answer to each different source, in the order in which they first stand in the pairs."""
+    from fastattn.data import read_lines
+
+    answers = [answer for _, answer in read_lines(path)]
+    places: dict[str, int] = {}  # source -> the place of its first pair
+    for place, (source, _) in enumerate(file.pairs):
+        places.setdefault(source, place)
+    if len(answers) == len(places):
+        return answers
+    if len(answers) != len(file.pairs):
+        expected = f"{len(file.pairs):,}, one for each pair"
+        if len(places) < len(file.pairs):
+            expected += f", or {len(places):,}, one for each different source"
+        raise UserError(f"{path}: {len(answers):,} answers; expected {expected}")
+    for place, (source, _) in enumerate(file.pairs):
+        first = places[source]
+        if answers[place] != answers[first]:
+            raise UserError(f"{path}:{place + 1}: another answer than in line {first + 1}, to the same source; expected one")
+    return [answers[place] for place in places.values()]
+
+
+def _translate(translator: "Translator", file: "PairsFile", unknown: str) -> list[str]:
+    """The model's answer to each different source, in the order in which they first stand in the pairs."""
+    from fastattn.training import SourceError
+
+    lines: dict[str, int] = {}  # source -> its first line
+    for (source, _), line in zip(file.pairs, file.lines, strict=True):
+        lines.setdefault(source, line)
+    try:
+        return translator.translate(list(lines), unknown=unknown)
+    except SourceError as error:
+        raise UserError(f"{file.path}:{list(lines.values())[error.index]}: {error}") from error
+
+
+def text(result: "Evaluation", characters: bool, intervals: bool, by_length: bool) -> Iterator[str]:
+    """The lines to print. characters: whether with the character error rate; tokens that are characters have none of
+    their own. intervals, by_length: whether with these.
+    """
+    several = result.pairs > len(result.sources)
+    names = ["sources" if several else "pairs", "exact match", "token error rate", *(["character error rate"] * characters)]
+    width = max(map(len, names)) + 2
+    count = f"{len(result.sources):,} ({result.pairs:,} pairs; the nearest target counts)" if several else f"{result.pairs:,}"
+    yield f"{names[0]:{width}}{count}"
+    for name, figure in zip(names[1:], _rates(result.score)):
+        line = f"{name:{width}}{figure}"
+        if intervals:
+            low, high = getattr(result.intervals, name.replace(" ", "_"))
+            line += f", 95% interval {low:.2%} to {high:.2%}"
+        yield line
+    for score in (result.bleu, result.chrf):
+        if score is not None:
+            yield f"{score.name:{width}}{_corpus_score(score)}"
+    if several:
+        yield "by the first target of each source alone"
+        yield from (f"{name:{width}}{figure}" for name, figure in zip(names[1:], _rates(result.first_score)))
+    if by_length:
+        rows = [("source tokens", "sources", "exact match", "token error rate")]
+        for bucket in result.by_length:
+            lengths = f"{bucket.low} to {bucket.high}" if bucket.low < bucket.high else f"{bucket.low}"
+            part = bucket.score
+            rows.append((lengths, f"{part.pairs:,}", f"{part.exact_match:.2%}", f"{part.token_error_rate:.2%}"))
+        yield from (f"{a:{width}}{b:>10}  {c:>11}  {d:>16}" for a, b, c, d in rows)
+
+
+def _rates(score: "Score") -> Iterator[str]:
+    yield f"{score.exact_match:.2%} ({score.exact_matches:,} of {score.pairs:,})"
+    yield f"{score.token_error_rate:.2%} ({score.token_errors:,} errors in {score.reference_tokens:,} tokens)"
+    yield f"{score.character_error_rate:.2%} ({score.character_errors:,} errors in {score.reference_characters:,} characters)"
+
+
+def _corpus_score(score: "CorpusScore") -> str:
+    resampled = f", mean of resamples {score.mean:.2f} ± {score.half_width:.2f}" if score.mean is not None else ""
+    return f"{score.score:.2f}{resampled} ({score.signature})"

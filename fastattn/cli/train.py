@@ -3,18 +3,25 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .common import Parser, Terminated, UserError, choose_computing, whole_number
-from .curves import PICTURE, Board, check_extra, plot
+from .curves import PICTURE, Board, plot
 
 if TYPE_CHECKING:
-    from fastattn.training import EpochRecord, Settings, TrainingRun
+    from fastattn.training import EpochRecord, Settings, StepRecord, TrainingRun
     from fastattn.training.kinds import Kind
     from fastattn.training.settings import Section
 
 OUT = "fastattn-model"
+
+# How the announcement names things.
+SYMBOLS = {"char": "characters", "space": "symbols", "grapheme": "graphemes"}
+OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+SAID = ("epochs", "batch_size", "batch_tokens", "optimizer", "learning_rate", "schedule", "max_grad", "seed")
 
 
 def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -125,22 +132,33 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write(settings.to_toml())
         return
 
+    from fastattn.data import require
     from fastattn.training import DivergedError, TrainingRun
 
     if arguments.plot:
-        check_extra("--plot", "matplotlib", "plot")
+        require("matplotlib", "plot", "--plot")
     if arguments.tensorboard is not None:
-        check_extra("--tensorboard", "tensorboardX", "tensorboard")
+        require("tensorboardX", "tensorboard", "--tensorboard")
     choose_computing(arguments.backend, arguments.threads)
     run = TrainingRun(settings, arguments.out, overwrite=arguments.overwrite)
     board = None if arguments.tensorboard is None else Board(arguments.tensorboard)
-    epochs = run.settings.training.epochs
-    on_epoch: list[Callable[[EpochRecord], object]] = [lambda record: print(_line(record, epochs), flush=True)]
-    if board is not None:
-        on_epoch.append(board.add_epoch)
+    epochs, log_every = run.settings.training.epochs, run.settings.training.log_every
+
+    def finish_epoch(record: "EpochRecord") -> None:
+        print(_line(record, epochs), flush=True)
+        if board is not None:
+            board.add_epoch(record)
+
+    def finish_steps(record: "StepRecord") -> None:
+        if log_every is not None:
+            print(_step_line(record, epochs), flush=True)
+        if board is not None:
+            board.add_steps(record)
+
     try:
         _announce(run)
-        run.train(on_epoch)
+        with _warnings_in_a_line():
+            run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
         raise UserError(f"{error}; {_saved(run)}") from error
     except (KeyboardInterrupt, Terminated) as stop:
@@ -152,11 +170,12 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.plot and run.history:
             plot(run.history, run.folder)
 
-    corpus = run.corpus
-    exact_match = run.history[-1].valid_exact_match
-    if exact_match is not None:
-        count = round(exact_match * len(corpus.valid))
-        print(f"held-out exact match {exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
+    corpus, outcome = run.corpus, run.outcome
+    if outcome is not None:
+        print(outcome)
+    if outcome is not None and outcome.valid_exact_match is not None:
+        count = round(outcome.valid_exact_match * len(corpus.valid))
+        print(f"held-out exact match {outcome.valid_exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
     example = (corpus.valid or corpus.train)[0][0]
     dashes = ["--"] if example.startswith("-") else []
     print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes, example])}")
@@ -169,24 +188,29 @@ def _announce(run: "TrainingRun") -> None:
     corpus, model, training = run.corpus, run.settings.model, run.settings.training
     size = sum(param.size for param in run.translator.model.params)
     symbols = [
-        f"{len(vocabulary.symbols):,} different {'characters' if vocabulary.token_kind == 'char' else 'symbols'}"
+        f"{len(vocabulary.symbols):,} different {SYMBOLS[vocabulary.token_kind]}"
+        + ("" if vocabulary.features is None else f" and {len(vocabulary.features):,} features")
         for vocabulary in (run.translator.source_vocabulary, run.translator.target_vocabulary)
     ]
+    passed_over = [
+        f"{count:,} {name} {'line' if count == 1 else 'lines'} passed over"
+        for name, count in (("blank", corpus.blank_lines), ("comment", corpus.comment_lines))
+        if count
+    ]
+    held_out = ", ".join([f"{len(corpus.valid):,} held out", *passed_over])
     sizes = [f"embedding {model.embedding}", f"hidden {model.hidden}", *_changes(model, ["embedding", "hidden"])]
-    batch = f"batch size {training.batch_size}"
-    optimizer = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[training.optimizer]
-    said = ["epochs", "batch_size", "optimizer", "learning_rate", "schedule", "max_grad", "seed"]
-    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {len(corpus.valid):,} held out")
-    print(f"tokens     {symbols[0]} in the sources, {symbols[1]} in the targets")
-    print(f"model      {', '.join(sizes)}: {size:,} weights")
+    batch = ["batch_size", "batch_tokens"][training.batch_tokens is not None]
     steps = [
         f"epochs {training.epochs}",
-        batch,
-        f"learning rate {training.learning_rate:g} ({optimizer}, {training.schedule})",
+        f"{batch.replace('_', ' ')} {getattr(training, batch)}",
+        f"learning rate {training.learning_rate:g} ({OPTIMIZERS[training.optimizer]}, {training.schedule})",
         f"gradient norm up to {training.max_grad:g}",
-        *_changes(training, said),
+        *_changes(training, SAID),
         f"seed {training.seed}",
     ]
+    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {held_out}")
+    print(f"tokens     {symbols[0]} in the sources, {symbols[1]} in the targets")
+    print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
     print(f"writing    {run.folder}", flush=True)
@@ -195,18 +219,47 @@ def _announce(run: "TrainingRun") -> None:
 def _changes(section: "Section", said: Sequence[str]) -> list[str]:
     """The settings that are not at their defaults, in words, without those that are said anyway."""
     kinds = dict(section.settings())
-    changes = {name: kinds[name].kind.toml(value) for name, value in section.changed().items() if name not in said}
+    changes = {name: kinds[name].kind.toml(value).strip('"') for name, value in section.changed().items() if name not in said}
     return [name.replace("_", " ") + ("" if text == "true" else f" {text}") for name, text in changes.items()]
 
 
 def _line(record: "EpochRecord", epochs: int | None) -> str:
     parts = [f"epoch {record.epoch}/{epochs}", f"loss {record.loss:.4f}"]
     if record.valid_loss is not None and record.valid_exact_match is not None:
-        parts += [f"held out: loss {record.valid_loss:.4f}, exact match {record.valid_exact_match:.2%}"]
+        held_out = f"held out: loss {record.valid_loss:.4f}, exact match {record.valid_exact_match:.2%}"
+        errors = record.valid_token_error_rate
+        parts += [held_out if errors is None else f"{held_out}, token error rate {errors:.2%}"]
     return "  ".join([*parts, f"{record.tokens_per_second:,.0f} tokens/s", f"{record.seconds:.1f} s"])
+
+
+def _step_line(record: "StepRecord", epochs: int | None) -> str:
+    minutes, seconds = divmod(round(record.seconds_left), 60)
+    parts = [
+        f"epoch {record.epoch}/{epochs}",
+        f"step {record.step:,}",
+        f"loss {record.loss:.4f}",
+        f"learning rate {record.learning_rate:.3g}",
+        f"gradient norm {record.gradient_norm:.3g}",
+        f"{record.tokens_per_second:,.0f} tokens/s",
+        f"{minutes:,}:{seconds:02} left",
+    ]
+    return "  ".join(parts)
 
 
 def _saved(run: "TrainingRun") -> str:
     """What an interruption leaves."""
-    history = run.history
-    return f"epoch {history[-1].epoch} is saved in {run.folder}" if history else "no epoch was finished, nothing is saved"
+    return "no epoch was finished, nothing is saved" if run.saved is None else f"epoch {run.saved} is saved in {run.folder}"
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """What the training warns of is a line on standard error, without the place in the code."""
+    from fastattn.training import TrainingWarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        print(f"fastattn: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TrainingWarning)
+        warnings.showwarning = show
+        yield

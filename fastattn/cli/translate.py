@@ -2,14 +2,25 @@
 
 import argparse
 import codecs
+import contextlib
+import gzip
+import os
+import shlex
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+import zlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from .common import UserError, choose_computing
+from .common import UserError, allow_between, choose_computing
+from .reading import UnknownSymbols, add_unknown
 
 if TYPE_CHECKING:
+    from fastattn.data import Reading
+    from fastattn.data.columns import Columns
     from fastattn.training import Translator
+
+STANDARD_INPUT = "-"
+GZIP = b"\x1f\x8b"
 
 CHUNK = 1 << 16  # bytes; what a pipe holds on Linux
 
@@ -20,48 +31,177 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "translate",
         help="translate text with a trained model",
         description="Translate each TEXT, or else each line of standard input (UTF-8): one line of output for each, in "
-        "order, written as soon as its input is there. An empty line has an empty answer.",
+        "order, written as soon as its input is there. An empty line has an empty answer. A model of sources with features "
+        "takes source, tab, features.",
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="what to translate (default: standard input)")
-    parser.set_defaults(run=run)
+    # Without a default, argparse would name TEXT among what is missing.
+    parser.add_argument("texts", nargs="*", default=[], metavar="TEXT", help="what to translate (default: standard input)")
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="translate the lines of FILE, UTF-8 or gzip, - for standard input; of a line with the columns of the pairs "
+        "that the model was trained on, the source; comments and a header have empty answers",
+    )
+    add_unknown(parser)
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="answer a line that cannot be translated with an empty one, say so, go on, and exit with 1 at the end",
+    )
+    allow_between(parser)
+    # For the sub-command's own complaints about its usage.
+    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Translates the texts, or standard input until it ends."""
+    """Translates the texts, or a file or standard input until it ends."""
     from fastattn.training import load
 
+    if arguments.texts and arguments.input is not None:
+        arguments.wrong_usage("--input and TEXT: expected one of the two")
     choose_computing()
-    translator = load(arguments.folder)
+    answers = Answers(load(arguments.folder), arguments.unknown, arguments.keep_going)
     if arguments.texts:
-        answer(translator, arguments.texts)
-        return
-    if sys.stdin.isatty():
-        print("Type a line to translate; Ctrl-D ends.", file=sys.stderr)
-    done = 0
-    for texts in arriving_lines(sys.stdin.buffer):
-        answer(translator, texts, done)
-        done += len(texts)
+        for text in filter(_is_file, arguments.texts):
+            print(f"fastattn: {text} is translated as a text; --input {shlex.quote(text)} reads the file", file=sys.stderr)
+        answers.write(arguments.texts)
+    elif arguments.input is None or arguments.input == STANDARD_INPUT:
+        if sys.stdin.isatty():
+            print("Type a line to translate; Ctrl-D ends.", file=sys.stderr)
+        answers.write_all(sys.stdin.buffer, columns=arguments.input is not None)
+    else:
+        with opened(arguments.input) as stream:
+            answers.write_all(stream, arguments.input, columns=True)
+    answers.end()
 
 
-def answer(translator: "Translator", texts: list[str], done: int = 0) -> None:
-    """Prints a line for each text. done: how many came before them, to number the lines by in an error."""
-    from fastattn.training import SourceError
+class Answers:
+    """Prints answers, a line for each text, and keeps count of what could not be read or was never seen."""
 
+    def __init__(self, translator: "Translator", unknown: str = "answer", keep_going: bool = False):
+        self.translator = translator
+        self.unknown = unknown
+        self.unknown_symbols = UnknownSymbols(translator)
+        self.keep_going = keep_going
+        self.done = self.bad = 0
+
+    def write(self, texts: list[str], place: str = "") -> None:
+        """Prints a line for each text. place: what an error says before the number of the line."""
+        from fastattn.training import SourceError
+
+        if self.keep_going:
+            texts = [self.checked(text, f"{place}line {n}") for n, text in enumerate(texts, start=self.done + 1)]
+        try:
+            answers = self.translator.translate(texts, unknown=self.unknown)
+        except SourceError as error:
+            raise UserError(f"{place}line {self.done + error.index + 1}: {error}") from error
+        self.unknown_symbols.count(texts)
+        self.done += len(texts)
+        sys.stdout.write("".join(f"{line}\n" for line in answers))
+        sys.stdout.flush()
+
+    def write_all(self, stream: BinaryIO, name: str = "standard input", *, columns: bool = False) -> None:
+        """Prints a line for each line of a stream. columns: whether it may be a file of pairs."""
+        place = f"{name}, "
+        source_of = Sources(self.translator.reading) if columns else None
+        for lines in arriving_lines(stream, name, self.refuse if self.keep_going else None):
+            texts = []
+            for number, line in enumerate(lines, start=self.done + 1):
+                try:
+                    texts.append(line if source_of is None else source_of(line))
+                except ValueError as error:
+                    self.write(texts, place)
+                    self.refuse(f"{place}line {number}: {error}", error)
+                    texts = [""]
+            self.write(texts, place)
+
+    def checked(self, text: str, place: str) -> str:
+        """The text, or an empty one where it cannot be translated."""
+        from fastattn.training import SourceError
+
+        try:
+            self.translator.check(text, unknown=self.unknown)
+        except SourceError as error:
+            self.refuse(f"{place}: {error}", error)
+            return ""
+        return text
+
+    def refuse(self, problem: str, cause: Exception) -> None:
+        """UserError, or a line on standard error if that is to be no end."""
+        if not self.keep_going:
+            raise UserError(problem) from cause
+        self.bad += 1
+        print(f"fastattn: {problem}", file=sys.stderr)
+
+    def end(self) -> None:
+        """Says what there is to say. UserError if a line could not be translated."""
+        self.unknown_symbols.say()
+        if self.bad:
+            raise UserError(f"{self.bad:,} of {self.done:,} lines could not be translated; their answers are empty")
+
+
+class Sources:
+    """A line of a file -> what is to be translated of it: "" of a comment and of a header."""
+
+    def __init__(self, reading: "Reading"):
+        self.reading = reading
+        self.columns: Columns | None = None
+
+    def __call__(self, line: str) -> str:
+        """ValueError for a line or a header without the columns. One without separators is a source alone."""
+        from fastattn.data.columns import Columns
+
+        reading = self.reading
+        if not line.strip() or (reading.comment is not None and line.startswith(reading.comment)):
+            return ""
+        if self.columns is not None:
+            return self.columns.source(line)
+        if not reading.header:
+            self.columns = Columns(reading)
+            return self.columns.source(line)
+        if reading.separator not in line:
+            return line
+        try:
+            self.columns = Columns(reading, line)
+        except ValueError:
+            if reading.has_features and line.count("\t") == 1:
+                return line  # no header, but a source and its features
+            raise
+        return ""
+
+
+def _is_file(text: str) -> bool:
+    """Whether there is a file of that name: a text may be none at all."""
     try:
-        answers = translator.translate(texts)
-    except SourceError as error:
-        raise UserError(f"line {done + error.index + 1}: {error}") from error
-    sys.stdout.write("".join(f"{line}\n" for line in answers))
-    sys.stdout.flush()
+        return os.path.isfile(text)
+    except ValueError:
+        return False
 
 
-def arriving_lines(stream: BinaryIO) -> Iterator[list[str]]:
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """A file to be read, also one that gzip compressed. UserError for one that breaks off."""
+    with open(path, "rb") as stream:
+        if not stream.peek(2).startswith(GZIP):
+            yield stream
+            return
+        try:
+            with gzip.open(stream) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: is not a whole gzip file: {error}") from error
+
+
+def arriving_lines(
+    stream: BinaryIO, name: str = "standard input", refuse: Callable[[str, Exception], None] | None = None
+) -> Iterator[list[str]]:
     """The lines of a stream in lists: as many as have come, and never fewer than one.
 
     Nothing is waited for while a whole line lies unanswered: whoever writes a line may read its answer before writing
     the next, and whoever writes a thousand at once has them translated in batches. UserError for a line that is not
-    UTF-8, when the lines before it have been handed out.
+    UTF-8, when the lines before it have been handed out; where there is a ``refuse`` it is told instead, and an empty line
+    stands in the place of that one.
     """
     number = 0
     rest = b""
@@ -78,8 +218,13 @@ def arriving_lines(stream: BinaryIO) -> Iterator[list[str]]:
             try:
                 texts.append(line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").removesuffix(b"\r").decode())
             except UnicodeDecodeError as error:
+                problem = f"{name}, line {number}: is not UTF-8"
+                if refuse is not None:
+                    refuse(problem, error)
+                    texts.append("")
+                    continue
                 if texts:
                     yield texts
-                raise UserError(f"standard input, line {number}: is not UTF-8") from error
+                raise UserError(problem) from error
         if texts:
             yield texts

@@ -79,9 +79,7 @@ def batches(
     The result depends on the lengths and on the state of `rng` only. Raises ValueError for lengths that are not two
     non-empty arrays (N,) and for a `batch_size` or `window` below 1.
     """
-    if source_lengths.ndim != 1 or source_lengths.shape != target_lengths.shape or not len(source_lengths):
-        shapes = f"{source_lengths.shape} and {target_lengths.shape}"
-        raise ValueError(f"source_lengths and target_lengths must both be (N,) with N >= 1, got {shapes}")
+    _check_lengths(source_lengths, target_lengths)
     if batch_size < 1 or window < 1:
         raise ValueError(f"batch_size and window must be at least 1, got {batch_size} and {window}")
     order = rng.permutation(len(source_lengths))
@@ -93,6 +91,58 @@ def batches(
             part = part[np.lexsort((target_lengths[part], source_lengths[part]))]
         result += list(part.reshape(-1, batch_size))
     return [result[position] for position in rng.permutation(len(result))]
+
+
+def token_batches(
+    source_lengths: np.ndarray,
+    target_lengths: np.ndarray,
+    batch_tokens: int,
+    rng: np.random.Generator,
+    *,
+    window: int = 50,
+) -> list[np.ndarray]:
+    """One epoch as `batches` gives it, but of batches that are alike in their tokens, not in their samples.
+
+    A batch of n samples holds n (T1 + T2) <= `batch_tokens` tokens, where T1 and T2 are its longest lengths: padding
+    counts, and so do start and end symbol. In each window, of about `window` batches, samples are taken in their order
+    until the next would be too much; from the shortest or from the longest on, as the generator draws it, so that the
+    last batch of a window, which may be small, isn't always that of the longest.
+
+    Raises ValueError as `batches` does, and for a sample that is longer than `batch_tokens` by itself.
+    """
+    _check_lengths(source_lengths, target_lengths)
+    if batch_tokens < 1 or window < 1:
+        raise ValueError(f"batch_tokens and window must be at least 1, got {batch_tokens} and {window}")
+    sizes = source_lengths + target_lengths
+    longest = int(sizes.argmax())
+    if sizes[longest] > batch_tokens:
+        tokens = f"{source_lengths[longest]} + {target_lengths[longest]} tokens"
+        raise ValueError(
+            f"batch_tokens is {batch_tokens}, but sample {longest} has {tokens}; expected at least {sizes[longest]}"
+        )
+    order = rng.permutation(len(sizes))
+    samples = len(order) if window == 1 else window * max(1, int(batch_tokens // sizes.mean()))
+    result = []
+    for first in range(0, len(order), samples):
+        part = order[first : first + samples]
+        if window > 1:
+            part = part[np.lexsort((target_lengths[part], source_lengths[part]))[:: 1 if rng.integers(2) else -1]]
+        most = batch_tokens // int(sizes[part].min())
+        begin = 0
+        while begin < len(part):
+            ahead = part[begin : begin + most]
+            width = np.maximum.accumulate(source_lengths[ahead]) + np.maximum.accumulate(target_lengths[ahead])
+            count = int(np.searchsorted(width * np.arange(1, len(ahead) + 1), batch_tokens, side="right"))
+            result.append(ahead[:count])
+            begin += count
+    return [result[position] for position in rng.permutation(len(result))]
+
+
+def _check_lengths(source_lengths: np.ndarray, target_lengths: np.ndarray) -> None:
+    """ValueError unless the lengths are two non-empty arrays (N,)."""
+    if source_lengths.ndim != 1 or source_lengths.shape != target_lengths.shape or not len(source_lengths):
+        shapes = f"{source_lengths.shape} and {target_lengths.shape}"
+        raise ValueError(f"source_lengths and target_lengths must both be (N,) with N >= 1, got {shapes}")
 
 
 def trim(ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -1,76 +1,144 @@
-"""Pairs of text in a file: one pair a line, `source<TAB>target`, UTF-8."""
+"""Pairs of text in a file: one pair a line, UTF-8, in columns; by default `source<TAB>target`."""
 
 from __future__ import annotations
 
 import codecs
+import gzip
 import os
+import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from fastattn.data.columns import Columns
 from fastattn.data.files import atomic_write
+from fastattn.data.hints import LINES, hint
+from fastattn.data.reading import PLAIN, Reading
 from fastattn.data.seeded import Seeded
 
 Pair = tuple[str, str]
+
+STANDARD_INPUT = "-"
+GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 
 
 class PairsError(ValueError):
     """A file of pairs that cannot be used: "FILE:LINE: reason", or "FILE: reason" where no line is to blame."""
 
     def __init__(self, path: str | os.PathLike[str], line: int | None, reason: str) -> None:
-        place = os.fspath(path) if line is None else f"{os.fspath(path)}:{line}"
+        name = shown_name(path)
+        place = name if line is None else f"{name}:{line}"
         super().__init__(f"{place}: {reason}")
         self.path, self.line, self.reason = path, line, reason
+
+
+def shown_name(path: str | os.PathLike[str]) -> str:
+    """The name of a file, as it is shown."""
+    return "standard input" if path == STANDARD_INPUT else os.fspath(path)
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """The lines of a file of text, without their ends, each with its number, from 1.
 
-    Lines end with LF, CRLF or CR, the last one may do without; a byte order mark at the beginning is dropped. Other
-    characters that Unicode calls line ends (U+2028, U+0085, form feed, ...) are text.
+    "-" is standard input. What gzip compressed is known by its first bytes. Lines end with LF, CRLF or CR, the last
+    one may do without; a byte order mark at the beginning is dropped. Other characters that Unicode calls line ends
+    (U+2028, U+0085, form feed, ...) are text.
 
     Raises PairsError for a file that cannot be read, is empty or is not UTF-8.
     """
+    for number, line in enumerate(_raw_lines(path), start=1):
+        yield number, _decoded(path, number, line)
+
+
+def _raw_lines(path: str | os.PathLike[str]) -> list[bytes]:
     try:
-        content = Path(path).read_bytes()
+        content = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path).read_bytes()
     except OSError as error:
         raise PairsError(path, None, f"cannot be read: {error.strerror or error}") from error
+    if content.startswith(GZIP):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise PairsError(path, None, f"is not a whole gzip file: {error}") from error
     # On bytes, unlike on str, splitlines knows no line ends but LF, CRLF and CR.
     lines = content.removeprefix(codecs.BOM_UTF8).splitlines()
     if not lines:
         raise PairsError(path, None, "is empty; expected a pair a line")
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}"
-            raise PairsError(path, number, f"is not UTF-8: {found}") from error
+    return lines
 
 
-def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
-    """The pairs (source, target) of a file, in its order, the texts exactly as they stand there.
+def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}"
+        raise PairsError(path, number, f"is not UTF-8: {found}") from error
 
-    Raises PairsError as `read_lines` does, and for a line without exactly one tab or with a blank side.
+
+@dataclass(frozen=True)
+class PairsFile:
+    """What a file of pairs holds."""
+
+    path: str | os.PathLike[str]
+    pairs: list[Pair]
+    lines: list[int]  # the number of each pair's line, from 1
+    blank_lines: int  # passed over
+    comment_lines: int  # passed over
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], reading: Reading = PLAIN) -> PairsFile:
+        """The pairs of a file, in its order. Blank lines are passed over, and what `reading` says.
+
+        Raises PairsError as `read_lines` does, for a line that does not have the columns or whose source or target is
+        blank, for a header without the columns, and for no pair at all.
+        """
+        raw = _raw_lines(path)
+        columns = None if reading.header else Columns(reading)
+        pairs: list[Pair] = []
+        lines: list[int] = []
+        blank_lines = comment_lines = 0
+        for number, content in enumerate(raw, start=1):
+            line = _decoded(path, number, content)
+            if not line.strip():
+                blank_lines += 1
+            elif reading.comment is not None and line.startswith(reading.comment):
+                comment_lines += 1
+            else:
+                try:
+                    if columns is None:
+                        columns = Columns(reading, line)
+                        continue
+                    pairs.append(columns.pair(line))
+                except ValueError as error:
+                    raise PairsError(path, number, _with_hint(str(error), raw, number, reading)) from error
+                lines.append(number)
+        if not pairs:
+            raise PairsError(path, None, "holds no pair; expected a pair a line")
+        return cls(path, pairs, lines, blank_lines, comment_lines)
+
+
+def _with_hint(reason: str, raw: Sequence[bytes], number: int, reading: Reading) -> str:
+    """The reason, and the options that would read this line and those at the beginning of the file."""
+    looked_at = raw[:LINES] if number <= LINES else [*raw[:LINES], raw[number - 1]]
+    found = hint([line.decode("utf-8", "replace") for line in looked_at], reading)
+    return reason if found is None else f"{reason}; {found}"
+
+
+def read_pairs(path: str | os.PathLike[str], reading: Reading = PLAIN) -> list[Pair]:
+    """The pairs (source, target) of a file, in its order: `PairsFile.read` without the rest.
+
+    By default the texts are exactly as they stand there, and each line has exactly one tab.
     """
-    pairs = []
-    for number, line in read_lines(path):
-        sides = line.split("\t")
-        problem = _problem(sides)
-        if problem:
-            raise PairsError(path, number, problem)
-        pairs.append((sides[0], sides[1]))
-    return pairs
+    return PairsFile.read(path, reading).pairs
 
 
-def _problem(sides: Sequence[str]) -> str | None:
-    """What is wrong with the fields of a line, if anything."""
-    if len(sides) < 2:
-        return "no tab; expected source<TAB>target"
-    if len(sides) > 2:
-        return f"{len(sides) - 1} tabs; expected source<TAB>target"
-    for name, text in zip(("source", "target"), sides):
-        if not text.strip():
-            return f"the {name} is empty"
-    return None
+def group_targets(pairs: Iterable[Pair]) -> dict[str, list[str]]:
+    """Each source with all its targets, none twice; both in the order in which they first come."""
+    targets: dict[str, dict[str, None]] = {}
+    for source, target in pairs:
+        targets.setdefault(source, {})[target] = None
+    return {source: list(found) for source, found in targets.items()}
 
 
 def write_pairs(path: str | os.PathLike[str], pairs: Iterable[Pair]) -> None:

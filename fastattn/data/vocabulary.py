@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
 
-TokenKind = Literal["char", "space"]
-TOKEN_KINDS = ("char", "space")
+from fastattn.data.extras import require
+from fastattn.data.reading import TAB, split_features
+
+TokenKind = Literal["char", "space", "grapheme"]
+TOKEN_KINDS = ("char", "space", "grapheme")
 
 PADDING, START, END, UNKNOWN = range(4)
 SPECIAL = ("padding", "start", "end", "unknown")
@@ -28,17 +31,30 @@ class Vocabulary:
       combining accent are two symbols, tabs and spaces are symbols. `decode(encode(text)) == text` for known symbols,
       exactly. Whoever has a letter both composed and decomposed in a corpus should normalise it beforehand.
     - "space": what stands between runs of whitespace. `decode` puts one space between two symbols.
+    - "grapheme": an extended grapheme cluster (Unicode Standard Annex 29, section 3), what a reader takes for one
+      character: a letter with its marks, a joined emoji, CRLF. The text is left as it is, as for "char". It needs the
+      package `regex`; its version says which version of Unicode.
+
+    A vocabulary with `features` has these besides, after the text's symbols. They are what stands after tabs in a
+    source (see `Reading.with_features`), so that no text can spell one: the letter V and the feature V are two symbols.
+    They are encoded before the text's symbols, as Kann and Schütze 2016 have them.
 
     The symbols are sorted by code point, not by frequency: the ids then depend only on which symbols occur, not
     on how often or in what order, and nothing in the model gains from frequent symbols having small ids.
     """
 
-    def __init__(self, symbols: Iterable[str], token_kind: TokenKind = "char") -> None:
-        """`symbols` in the order of their ids; the first has id 4. Raises TypeError or ValueError for a bad one."""
+    def __init__(self, symbols: Iterable[str], token_kind: TokenKind = "char", features: Iterable[str] | None = None) -> None:
+        """`symbols`, then `features`, in the order of their ids; the first has id 4. features: None for a vocabulary
+        of text alone, to which a tab is a character.
+
+        Raises TypeError or ValueError for a bad one, MissingExtraError where the kind needs a package.
+        """
         if token_kind not in TOKEN_KINDS:
-            raise ValueError(f"token_kind must be 'char' or 'space', got {token_kind!r}")
+            raise ValueError(f"token_kind must be 'char', 'space' or 'grapheme', got {token_kind!r}")
         self.token_kind: TokenKind = token_kind
+        self._split = _splitter(token_kind)
         self.symbols: tuple[str, ...] = tuple(symbols)
+        self.features: tuple[str, ...] | None = None if features is None else tuple(features)
         for symbol in self.symbols:
             if not isinstance(symbol, str):
                 raise TypeError(f"a symbol must be a str, got {symbol!r}")
@@ -46,47 +62,70 @@ class Vocabulary:
                 raise ValueError(f"a symbol of kind 'char' is one character, got {symbol!r}")
             if token_kind == "space" and symbol.split() != [symbol]:
                 raise ValueError(f"a symbol of kind 'space' is not empty and holds no whitespace, got {symbol!r}")
-            if any("\ud800" <= character <= "\udfff" for character in symbol):
-                raise ValueError(f"a symbol must be valid Unicode, got the lone surrogate in {symbol!r}")
-        self._id_of = {symbol: number for number, symbol in enumerate(self.symbols, start=len(SPECIAL))}
-        if len(self._id_of) != len(self.symbols):
-            repeated = next(s for n, s in enumerate(self.symbols) if s in self.symbols[:n])
-            raise ValueError(f"the symbol {repeated!r} stands more than once in the vocabulary")
+            # Not that it is one cluster: that changes with the version of Unicode.
+            if token_kind == "grapheme" and not symbol:
+                raise ValueError("a symbol of kind 'grapheme' is not empty, got ''")
+        for feature in self.features or ():
+            if not isinstance(feature, str):
+                raise TypeError(f"a feature must be a str, got {feature!r}")
+            if not feature.strip() or TAB in feature:
+                raise ValueError(f"a feature is not blank and holds no tab, got {feature!r}")
+        self._id_of = _numbered("symbol", self.symbols, len(SPECIAL))
+        self._id_of_feature = _numbered("feature", self.features or (), len(SPECIAL) + len(self.symbols))
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], token_kind: TokenKind = "char") -> Vocabulary:
-        """The vocabulary of all symbols in `texts`."""
-        empty = cls((), token_kind)
-        return cls(sorted({symbol for text in texts for symbol in empty.tokenize(text)}), token_kind)
+    def from_texts(cls, texts: Iterable[str], token_kind: TokenKind = "char", *, features: bool = False) -> Vocabulary:
+        """The vocabulary of all symbols in `texts`; with `features`, of those after a text's tabs, too."""
+        split = _splitter(token_kind)
+        if not features:
+            return cls(sorted({symbol for text in texts for symbol in split(text)}), token_kind)
+        parts = [split_features(text) for text in texts]
+        symbols = {symbol for text, _ in parts for symbol in split(text)}
+        return cls(sorted(symbols), token_kind, sorted({name for _, names in parts for name in names}))
 
     def __len__(self) -> int:
         """V: the special symbols count."""
-        return len(SPECIAL) + len(self.symbols)
+        return len(SPECIAL) + len(self._id_of) + len(self._id_of_feature)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        return self.token_kind == other.token_kind and self.symbols == other.symbols
+        mine, others = (v.features for v in (self, other))
+        return self.token_kind == other.token_kind and self.symbols == other.symbols and mine == others
 
     def __repr__(self) -> str:
-        return f"<Vocabulary of {len(self)} symbols, token_kind={self.token_kind!r}>"
+        features = "" if self.features is None else f", {len(self.features)} of them features"
+        return f"<Vocabulary of {len(self)} symbols{features}, token_kind={self.token_kind!r}>"
 
     def tokenize(self, text: str) -> list[str]:
-        """The symbols of `text`, known or not; an empty text has none."""
-        return list(text) if self.token_kind == "char" else text.split()
+        """The symbols of `text`, known or not, features before the others; an empty text has none."""
+        if self.features is None:
+            return self._split(text)
+        text, features = split_features(text)
+        return [*features, *self._split(text)]
+
+    def unknown(self, text: str) -> list[str]:
+        """The symbols of `text` that are not in the vocabulary, none twice, in the order of `tokenize`."""
+        if UNKNOWN not in (ids := self.encode(text)):
+            return []
+        return list(dict.fromkeys(symbol for symbol, number in zip(self.tokenize(text), ids) if number == UNKNOWN))
 
     def encode(self, text: str, *, start: bool = False, end: bool = False) -> list[int]:
         """The ids of `text`, `UNKNOWN` for a symbol not in the vocabulary; with start and end symbols if wanted."""
-        ids = [self._id_of.get(symbol, UNKNOWN) for symbol in self.tokenize(text)]
+        ids = []
+        if self.features is not None:
+            text, features = split_features(text)
+            ids = [self._id_of_feature.get(feature, UNKNOWN) for feature in features]
+        ids += [self._id_of.get(symbol, UNKNOWN) for symbol in self._split(text)]
         return [START] * start + ids + [END] * end
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of `ids` (T,), up to the first end symbol if there is one. Start and padding are left out;
-        an unknown symbol is shown as U+FFFD.
+        an unknown symbol is shown as U+FFFD. Features follow the text, each after a tab.
 
         Raises IndexError for an id outside 0 .. V-1, TypeError for an id that is no integer.
         """
-        symbols = []
+        symbols, features = [], []
         for element in ids:
             number = operator.index(element)
             if not 0 <= number < len(self):
@@ -96,12 +135,18 @@ class Vocabulary:
             if number == UNKNOWN:
                 symbols.append(REPLACEMENT)
             elif number >= len(SPECIAL):
-                symbols.append(self.symbols[number - len(SPECIAL)])
-        return ("" if self.token_kind == "char" else " ").join(symbols)
+                number -= len(SPECIAL)
+                if number < len(self.symbols):
+                    symbols.append(self.symbols[number])
+                elif self.features is not None:
+                    features.append(self.features[number - len(self.symbols)])
+        return TAB.join([(" " if self.token_kind == "space" else "").join(symbols), *features])
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads, of JSON's types. An id is the position in `special` followed by `symbols`."""
-        return {"token_kind": self.token_kind, "special": list(SPECIAL), "symbols": list(self.symbols)}
+        """What `from_json` reads, of JSON's types. An id is the position in `special`, `symbols` and `features` together;
+        a vocabulary of text alone has no "features"."""
+        content = {"token_kind": self.token_kind, "special": list(SPECIAL), "symbols": list(self.symbols)}
+        return content if self.features is None else {**content, "features": list(self.features)}
 
     @classmethod
     def from_json(cls, content: object) -> Vocabulary:
@@ -113,9 +158,29 @@ class Vocabulary:
                 raise ValueError(f"the vocabulary has no {key!r}")
         if content["special"] != list(SPECIAL):
             raise ValueError(f"the vocabulary's 'special' must be {list(SPECIAL)}, got {content['special']!r}")
-        if not isinstance(content["symbols"], list):
-            raise ValueError(f"the vocabulary's 'symbols' must be a list, got {type(content['symbols']).__name__}")
+        for key in ("symbols", "features"):
+            if key in content and not isinstance(content[key], list):
+                raise ValueError(f"the vocabulary's {key!r} must be a list, got {type(content[key]).__name__}")
         try:
-            return cls(content["symbols"], cast(TokenKind, content["token_kind"]))
+            return cls(content["symbols"], cast(TokenKind, content["token_kind"]), content.get("features"))
         except TypeError as error:
             raise ValueError(str(error)) from error
+
+
+def _splitter(token_kind: TokenKind) -> Callable[[str], list[str]]:
+    """A text -> its symbols."""
+    if token_kind == "grapheme":
+        return require("regex", "grapheme", "the token kind 'grapheme'").compile(r"\X").findall
+    return list if token_kind == "char" else str.split
+
+
+def _numbered(name: str, symbols: Sequence[str], start: int) -> dict[str, int]:
+    """Each symbol -> its id. Raises ValueError for one that stands there twice or is no Unicode."""
+    for symbol in symbols:
+        if any("\ud800" <= character <= "\udfff" for character in symbol):
+            raise ValueError(f"a {name} must be valid Unicode, got the lone surrogate in {symbol!r}")
+    id_of = {symbol: number for number, symbol in enumerate(symbols, start=start)}
+    if len(id_of) != len(symbols):
+        repeated = next(s for n, s in enumerate(symbols) if s in symbols[:n])
+        raise ValueError(f"the {name} {repeated!r} stands more than once in the vocabulary")
+    return id_of

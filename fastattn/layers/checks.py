@@ -119,12 +119,12 @@ def token(name: str, given: int, V: int) -> int:
     return int(given)
 
 
-def size(name: str, given: int) -> int:
-    """``given`` as a whole number of at least 1."""
+def size(name: str, given: int, lowest: int = 1) -> int:
+    """``given`` as a whole number of at least ``lowest``."""
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
         raise TypeError(f"{name} is {given!r}; expected a whole number")
-    if given < 1:
-        raise ValueError(f"{name} is {given}; expected at least 1")
+    if given < lowest:
+        raise ValueError(f"{name} is {given}; expected at least {lowest}")
     return int(given)
 
 

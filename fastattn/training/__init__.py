@@ -1,43 +1,70 @@
-"""Training: optimizers, the trainer, metrics, models as text to text, the folder that a model is kept in, and whole runs."""
+"""Training: optimizers, the trainer, models as text to text, the folder that a model is kept in, and whole runs."""
 
-from .metrics import Score, edit_distance, score
+from fastattn.evaluation import Score, edit_distance, score
+
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
+from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
 from .run import Corpus, TrainingRun, train
-from .schedule import SCHEDULES, constant, linear
+from .schedule import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Done,
+    InverseSqrt,
+    Linear,
+    Plateau,
+    Schedule,
+    constant,
+    linear,
+    make_schedule,
+)
 from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
-from .trainer import DivergedError, EpochRecord, Trainer
+from .stopping import METRICS
+from .trainer import Trainer
 from .translator import SourceError, Translator
 
 __all__ = [
+    "METRICS",
     "SCHEDULES",
     "SGD",
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Constant",
     "Corpus",
+    "Cosine",
     "DataSettings",
     "DivergedError",
+    "Done",
     "EpochRecord",
+    "InverseSqrt",
+    "Linear",
     "ModelFolderError",
     "ModelSettings",
     "Momentum",
     "Nesterov",
     "Optimizer",
+    "Outcome",
+    "Plateau",
     "RMSprop",
+    "Schedule",
     "Score",
     "Settings",
     "SettingsError",
     "SourceError",
+    "StepRecord",
     "Trainer",
     "TrainingRun",
     "TrainingSettings",
+    "TrainingWarning",
     "Translator",
     "clip_grads",
     "constant",
     "edit_distance",
     "linear",
     "load",
+    "make_schedule",
     "save",
     "score",
     "train",

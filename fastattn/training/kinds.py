@@ -131,9 +131,10 @@ class Switch:
 
 @dataclass(frozen=True)
 class Text:
-    """Some text; ``optional``: or none, which TOML has as an empty string."""
+    r"""Some text; ``optional``: or none, which TOML has as an empty string. ``tabs``: on a command line \t is a tab."""
 
     optional: bool = False
+    tabs: bool = False
 
     @property
     def expected(self) -> str:
@@ -147,7 +148,7 @@ class Text:
         return value
 
     def parse(self, text: str) -> str | None:
-        return self.check(text)
+        return self.check(text.replace(r"\t", "\t") if self.tabs else text)
 
     def toml(self, value: str | None) -> str:
         return _quoted(value or "")

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from fastattn.data import Vocabulary, atomic_write
+from fastattn.data import PLAIN, Reading, Vocabulary, atomic_write
 from fastattn.models import AttentionSeq2seq, ModelConfig
 from fastattn.models.parts import named_tensors
 
@@ -27,7 +27,9 @@ from .interruptions import interruptions_held
 from .trainer import EpochRecord
 from .translator import Translator
 
-FORMAT_VERSION = 2
+# The second has all options of a model; the third says how pairs were read, where that is not the plain way. A folder is
+# written in the lowest version that says all: who knows no more than that can read it.
+FORMAT_VERSION, READING_VERSION = 2, 3
 TENSORS, CONFIG, VOCABULARY, HISTORY = "model.safetensors", "config.json", "vocabulary.json", "history.jsonl"
 
 # safetensors' names of the dtypes.
@@ -65,8 +67,10 @@ def save(
         "source": translator.source_vocabulary.to_json(),
         "target": translator.target_vocabulary.to_json(),
     }
+    reading = {} if translator.reading == PLAIN else {"reading": translator.reading.to_json()}
     config = {
-        "format_version": FORMAT_VERSION,
+        "format_version": READING_VERSION if reading else FORMAT_VERSION,
+        **reading,
         "model": model.config.to_json(),
         "reverse_source": translator.reverse_source,
         "max_target_tokens": translator.max_target_tokens,
@@ -79,11 +83,16 @@ def save(
         VOCABULARY: _text(vocabularies),
         CONFIG: _text(config),
         TENSORS: safetensors_bytes(model.named_params(), metadata=metadata),
-        HISTORY: "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history),
+        HISTORY: history_text(history),
     }
     with interruptions_held():
         for name, content in files.items():
             atomic_write(folder / name, content)
+
+
+def history_text(history: Sequence[EpochRecord]) -> str:
+    """What stands in the history: an object an epoch, each on a line."""
+    return "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history)
 
 
 def load(folder: str | os.PathLike[str]) -> Translator:
@@ -94,6 +103,7 @@ def load(folder: str | os.PathLike[str]) -> Translator:
     config = _read_object(folder / CONFIG)
     _check_config(config, folder / CONFIG)
     source, target = _read_vocabularies(folder / VOCABULARY, config.get("vocabulary_sha256"))
+    reading = _reading(config, source, folder / CONFIG)
     model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
     tensors = _read_tensors(folder / TENSORS, model_config, config)
     model = AttentionSeq2seq.from_config(model_config, seed=0)
@@ -105,17 +115,33 @@ def load(folder: str | os.PathLike[str]) -> Translator:
         target,
         reverse_source=config["reverse_source"],
         max_target_tokens=config["max_target_tokens"],
+        reading=reading,
     )
 
 
 def _check_config(config: Mapping[str, Any], path: Path) -> None:
     version, reverse_source, max_tokens = (config.get(k) for k in ("format_version", "reverse_source", "max_target_tokens"))
-    if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
-        raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads 1 and {FORMAT_VERSION}")
+    if version not in range(1, READING_VERSION + 1) or type(version) is not int:
+        raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads 1 to {READING_VERSION}")
     if not isinstance(reverse_source, bool):
         raise ModelFolderError(path, f"reverse_source is {reverse_source!r}; expected true or false")
     if type(max_tokens) is not int or max_tokens < 1:
         raise ModelFolderError(path, f"max_target_tokens is {max_tokens!r}; expected a whole number of at least 1")
+
+
+def _reading(config: Mapping[str, Any], source: Vocabulary, path: Path) -> Reading:
+    """How the pairs were read. It has features if the source's vocabulary has."""
+    if config["format_version"] < READING_VERSION:
+        reading = PLAIN
+    else:
+        try:
+            reading = Reading.from_json(config.get("reading"))
+        except ValueError as error:
+            raise ModelFolderError(path, f"the reading: {error}") from error
+    if reading.has_features != (source.features is not None):
+        told, held = reading.features_column, "no features" if source.features is None else "features"
+        raise ModelFolderError(path, f"the reading: features_column is {told!r}, but {VOCABULARY} has {held}")
+    return reading
 
 
 def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path: Path) -> ModelConfig:

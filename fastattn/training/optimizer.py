@@ -222,8 +222,13 @@ def clip_grads(grads: Arrays, max_norm: float, *, eps: float = 0.0) -> float:
     return norm
 
 
+def global_norm(grads: Arrays) -> float:
+    """The square root of the sum of all squares of all arrays."""
+    return math.sqrt(backend.kernels().squared_norm(grads)) if grads else 0.0
+
+
 def _norm_and_scale(grads: Arrays, max_norm: float, eps: float = 0.0) -> tuple[float, float]:
     """The global norm, and what :func:`clip_grads` multiplies the gradients by."""
     max_norm = checked_number("max_norm", max_norm, 0, low_is_allowed=False)
-    norm = math.sqrt(backend.kernels().squared_norm(grads)) if grads else 0.0
+    norm = global_norm(grads)
     return norm, max_norm / (norm + eps) if max_norm < norm + eps < math.inf else 1.0

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from rapidfuzz.distance import Levenshtein
 
 from fastattn.data import trim
 from fastattn.layers import checks
@@ -65,6 +66,11 @@ class Samples:
         """The tokens of which speed is counted: those that the encoder reads and those that the decoder is to say."""
         return int(self.source_lengths.sum()) + self.target_tokens
 
+    @property
+    def longest_answer(self) -> int:
+        """The tokens that the decoder is to say at most, the end symbol counted."""
+        return int(self.target_lengths.max()) - 1
+
     def batch(self, chosen: Array) -> "Samples":
         """The samples with these indices, cut to the longest of them."""
         source_lengths, target_lengths = self.source_lengths[chosen], self.target_lengths[chosen]
@@ -80,9 +86,53 @@ class Samples:
             lengths["target_lengths"] = self.target_lengths
         return float(model.forward(self.x, self.t, **lengths))
 
-    def exact_matches(self, model: Any) -> int:
-        """How many targets greedy search gets right in every token, the end symbol with them."""
-        T2 = self.t.shape[1]
-        ids = model.generate(self.x, int(self.t[0, 0]), T2 - 1, lengths=self.source_lengths if self.padded[0] else None)
-        beyond = np.arange(T2 - 1) >= self.target_lengths[:, None] - 1
-        return int(((ids == self.t[:, 1:]) | beyond).all(axis=1).sum())
+    @property
+    def end_id(self) -> int | None:
+        """The end symbol of the targets: the one that all end with, if it stands nowhere else in them and is not all of them.
+
+        None where there is no such symbol: an answer is then taken to be as long as its target.
+        """
+        last = self.t[np.arange(len(self.t)), self.target_lengths - 1]
+        real = np.arange(1, self.t.shape[1]) < self.target_lengths[:, None]
+        others = real.sum() - len(last)
+        if others == 0 or (last != last[0]).any() or (real & (self.t[:, 1:] == last[0])).sum() > len(last):
+            return None
+        return int(last[0])
+
+    def compare_answers(self, model: Any, end_id: int | None, longest: int) -> "Comparison":
+        """What greedy search answers, beside the targets. longest: where an answer ends if the model has not ended it."""
+        lengths = self.source_lengths if self.padded[0] else None
+        if end_id is None:
+            ids = model.generate(self.x, int(self.t[0, 0]), self.t.shape[1] - 1, lengths=lengths)
+        else:
+            ids = model.generate(self.x, int(self.t[0, 0]), longest, end_id=end_id, lengths=lengths)
+        matches, tokens, errors = 0, 0, 0
+        for answer, target, length in zip(ids.tolist(), self.t[:, 1:].tolist(), (self.target_lengths - 1).tolist()):
+            matches += answer[:length] == target[:length]
+            if end_id is not None:
+                length -= 1
+                answer = answer[: answer.index(end_id)] if end_id in answer else answer
+            else:
+                answer = answer[:length]
+            tokens += length
+            errors += Levenshtein.distance(answer, target[:length])
+        return Comparison(matches, tokens, errors)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Counts over answers: those that are right in every token, the tokens of the targets, and the errors in them.
+
+    The end symbol is no token here: an answer that ends too early or too late has errors for what is missing or too much.
+    """
+
+    exact_matches: int = 0
+    target_tokens: int = 0
+    token_errors: int = 0
+
+    def __add__(self, other: "Comparison") -> "Comparison":
+        return Comparison(
+            self.exact_matches + other.exact_matches,
+            self.target_tokens + other.target_tokens,
+            self.token_errors + other.token_errors,
+        )

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from fastattn.data import NORMALIZATIONS, TOKEN_KINDS, Reading
 from fastattn.layers.attention import KINDS
 from fastattn.models import ModelConfig
 from fastattn.models.config import BRIDGES, DropoutRatios
 
-from .kinds import Choice, Dropout, Kind, Number, Switch, Text, Whole
-from .schedule import SCHEDULES
+from .kinds import Choice, Column, Dropout, Kind, Number, Switch, Text, Whole
+from .schedule import SCHEDULES, Schedule, make_schedule
+from .stopping import METRICS
 
 EPOCHS, DATE_EPOCHS = 10, 5
 VALID_FRACTION = 0.05
@@ -45,6 +47,12 @@ class Setting:
 def setting(default: Any, kind: Kind, help: str, letter: str | None = None, **more: str) -> Any:
     """A field of a section. letter: what stands for the value in a usage."""
     return field(default=default, metadata={"setting": Setting(kind, help, letter, **more)})
+
+
+def reading_setting(name: str, kind: Kind, letter: str | None = None, **more: str) -> Any:
+    """A field that is one of `Reading`, with its default and its help."""
+    one = next(one for one in fields(Reading) if one.name == name)
+    return setting(one.default, kind, one.metadata["help"], letter, **more)
 
 
 @dataclass(frozen=True)
@@ -98,16 +106,26 @@ class DataSettings(Section):
     pairs: str | None = setting(
         None,
         Text(optional=True),
-        "one pair a line: source, tab, target; UTF-8",
+        "one pair a line: source, tab, target, or what the options say; UTF-8, may be compressed by gzip; - for standard input",
         "PAIRS.tsv",
         default_text="the built-in corpus of dates",
     )
+    source_column: int | str = reading_setting("source_column", Column(), "C")
+    target_column: int | str = reading_setting("target_column", Column(), "C")
+    features_column: int | str | None = reading_setting("features_column", Column(optional=True), "C")
+    separator: str = reading_setting("separator", Text(tabs=True), "S", default_text="a tab")
+    features_separator: str = reading_setting("features_separator", Text(tabs=True), "S")
+    header: bool = reading_setting("header", Switch())
+    extra_columns: bool = reading_setting("extra_columns", Switch())
+    comment: str | None = reading_setting("comment", Text(optional=True, tabs=True), "S")
+    variants: bool = reading_setting("variants", Switch())
+    normalization: str = reading_setting("normalization", Choice(NORMALIZATIONS))
     source_tokens: str = setting(
-        "char", Choice(("char", "space")), "what a token of the source is: a character, or what stands between spaces"
+        "char",
+        Choice(TOKEN_KINDS),
+        "what a token of the source is: a character, what stands between spaces, or a grapheme (a letter with its marks)",
     )
-    target_tokens: str = setting(
-        "char", Choice(("char", "space")), "what a token of the target is: a character, or what stands between spaces"
-    )
+    target_tokens: str = setting("char", Choice(TOKEN_KINDS), "what a token of the target is, likewise")
     reverse_source: bool = setting(False, Switch(), "read the source from its last token to its first")
     valid: str | None = setting(
         None,
@@ -130,6 +148,15 @@ class DataSettings(Section):
         super().__post_init__()
         if self.valid is not None and self.valid_fraction is not None:
             raise SettingsError("data.valid and data.valid_fraction are both given; expected one of them")
+        try:
+            _ = self.reading
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f"data: {error}") from error
+
+    @property
+    def reading(self) -> Reading:
+        """How the files of pairs are laid out."""
+        return Reading(**{one.name: getattr(self, one.name) for one in fields(Reading)})
 
 
 @dataclass(frozen=True)
@@ -217,7 +244,15 @@ class TrainingSettings(Section):
         "N",
         default_text=f"{EPOCHS}; for the dates {DATE_EPOCHS}",
     )
-    batch_size: int = setting(64, Whole(1), "how many pairs a step learns from", "N")
+    batch_size: int = setting(64, Whole(1), "how many pairs a step learns from", "N", replaces="batch_tokens")
+    batch_tokens: int | None = setting(
+        None,
+        Whole(1, instead="none"),
+        "how many tokens, of sources, targets and padding, a step learns from, instead of a number of pairs",
+        "N",
+        replaces="batch_size",
+    )
+    accumulate: int = setting(1, Whole(1), "add up the gradients of so many batches for a step", "N")
     optimizer: str = setting("adam", Choice(("adam", "adamw", "sgd")), "how a step follows from the gradients")
     learning_rate: float = setting(0.002, Number(), "the optimizer's step size", "X")
     weight_decay: float | None = setting(
@@ -228,9 +263,41 @@ class TrainingSettings(Section):
         default_text="0.01 for adamw; the others have none",
     )
     schedule: str = setting(
-        "linear", Choice(tuple(SCHEDULES)), "whether the learning rate falls in a line to zero, over all steps, or stays"
+        "linear",
+        Choice(tuple(SCHEDULES)),
+        "how the learning rate goes: it stays, falls in a line to zero, falls with the root of the step, falls along a cosine "
+        "to zero, or falls when validation stops getting better",
     )
+    warmup_steps: int | None = setting(
+        None,
+        Whole(0, instead="auto"),
+        "the steps in which the learning rate rises from zero",
+        "N",
+        default_text="0; for inverse_sqrt 4000",
+    )
+    hold: float = setting(0.0, Number(high=1, reaches=True), "the part of the run before linear or cosine begins to fall", "X")
+    plateau_factor: float = setting(0.5, Number(high=1), "what plateau multiplies the learning rate with", "X")
+    plateau_patience: int = setting(1, Whole(1), "after how many epochs that are no better than the best plateau does so", "N")
     max_grad: float = setting(5.0, Number(), "scale the gradients down to this global norm", "X")
+    metric: str = setting("exact_match", Choice(tuple(METRICS)), "what of the held-out pairs says which epoch is the best")
+    patience: int | None = setting(
+        None, Whole(1, instead="none"), "end after so many epochs in a row that are no better than the best before", "N"
+    )
+    keep: str = setting("last", Choice(("last", "best")), "the epoch whose weights are kept")
+    average: str = setting(
+        "none", Choice(("none", "last", "best")), "keep the mean of the weights after the last or the best epochs"
+    )
+    average_count: int = setting(5, Whole(1), "how many epochs that mean is of", "N")
+    ema: float = setting(
+        0.0,
+        Number(high=1, reaches=True),
+        "keep an exponential moving average of the weights, with this decay a step, as in .999; 0 for none",
+        "X",
+    )
+    max_minutes: float | None = setting(
+        None, Number(instead="none"), "end in this time, validation and all; the schedule knows of it", "X"
+    )
+    log_every: int | None = setting(None, Whole(1, instead="none"), "print a line after so many steps", "N")
     seed: int = setting(
         0, Whole(0), "the seed of the initial weights, of the order of the pairs, of dropout, and of what is held out", "S"
     )
@@ -242,6 +309,33 @@ class TrainingSettings(Section):
                 f'training.weight_decay is {self.weight_decay}, but only optimizer = "adamw" has one, and optimizer is '
                 f"{self.optimizer!r}"
             )
+        if self.average != "none" and (self.ema or self.keep == "best"):
+            other = f"training.ema is {self.ema}" if self.ema else 'training.keep is "best"'
+            raise SettingsError(f"training.average is {self.average!r}, and {other}; expected one of them")
+        try:
+            self.new_schedule()
+        except ValueError as error:
+            raise SettingsError(f"training: {error}") from error
+
+    def new_schedule(self) -> Schedule:
+        """The schedule with its options."""
+        return make_schedule(
+            self.schedule,
+            warmup_steps=self.warmup_steps,
+            hold=self.hold,
+            plateau_factor=self.plateau_factor,
+            plateau_patience=self.plateau_patience,
+        )
+
+    @property
+    def needs_held_out(self) -> str | None:
+        """A setting that goes by the held-out pairs; None if none does."""
+        if self.patience is not None:
+            return f"patience is {self.patience}"
+        for name, value in (("keep", "best"), ("average", "best"), ("schedule", "plateau")):
+            if getattr(self, name) == value:
+                return f"{name} is {value!r}"
+        return None
 
 
 SECTIONS: tuple[type[Section], ...] = (DataSettings, ModelSettings, TrainingSettings)
@@ -261,6 +355,10 @@ class Settings:
             raise SettingsError(
                 f"model.share_embeddings needs one kind of tokens, but data.source_tokens is {source!r} and data.target_tokens "
                 f"{target!r}"
+            )
+        if self.model.share_embeddings and self.data.features_column is not None:
+            raise SettingsError(
+                "model.share_embeddings needs one vocabulary, but with data.features_column sources have their own"
             )
 
     @classmethod

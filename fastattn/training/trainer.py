@@ -1,45 +1,49 @@
 """Training: epochs of shuffled batches, with a progress bar, validation, and a stop when the loss is no number."""
 
+import difflib
+import functools
+import inspect
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from fastattn.data import batches
 from fastattn.layers import checks
-from fastattn.layers.checks import Array
 
+from .averages import Checkpoints, MovingAverage, put, weights_of
 from .interruptions import interruptions_held
-from .optimizer import Optimizer, checked_number
-from .samples import Samples
-from .schedule import Schedule
+from .optimizer import Optimizer, checked_number, global_norm
+from .progress import Meter, Run
+from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .samples import Comparison, Samples
+from .schedule import SCHEDULES, Plateau, Schedule
+from .stopping import METRICS, Clock, Metric, Watch, said, score_of
+
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class DivergedError(ArithmeticError):
-    """The loss, or the norm of the gradients, is NaN or infinite. The message names the epoch and the step."""
+def _unknown_arguments_named(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, with a TypeError that says what is expected in the place of an argument that it does not have."""
+    known = list(inspect.signature(function).parameters)[1:]
 
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1) or [", ".join(known)]
+                raise TypeError(f"{function.__name__} has no argument {name!r}; expected {near[0]}")
+        return function(*args, **kwargs)
 
-@dataclass(frozen=True)
-class EpochRecord:
-    """What an epoch came to.
-
-    ``loss``, ``valid_loss``: the mean over all target tokens, in nats; ``valid_exact_match``: the part, from 0 to 1,
-    of the held-out samples that greedy search gets right in every token (both None without validation data).
-    ``seconds``: the time of the training steps alone, validation and callbacks left out; ``tokens_per_second``: over
-    that time, and counting what ``Samples.tokens`` counts.
-    """
-
-    epoch: int
-    loss: float
-    valid_loss: float | None
-    valid_exact_match: float | None
-    tokens_per_second: float
-    seconds: float
+    return checked
 
 
 class Trainer:
@@ -48,16 +52,25 @@ class Trainer:
     The model has ``params``, ``grads``, ``forward(x, t)`` -> loss and ``backward()``; the optimizer
     ``update(params, grads, max_norm=max_grad)``, which returns the norm (see `Optimizer`). ``loss_list`` holds the mean
     loss of every ``eval_interval`` steps of an epoch, and of the steps left at its end; ``epoch`` and ``step`` count
-    over all fits.
+    over all fits. ``outcome``: which weights the last fit left in the model, and why (see `Outcome`).
+
+    TypeError for a model or an optimizer that lacks any of that.
     """
 
     def __init__(self, model: Any, optimizer: Optimizer):
+        lacking = [name for name in ("params", "grads", "forward", "backward") if not hasattr(model, name)]
+        if lacking or isinstance(model, type):
+            raise TypeError(f"model is {model!r}; expected a model, with params, grads, forward and backward")
+        if not callable(getattr(optimizer, "update", None)) or isinstance(optimizer, type):
+            raise TypeError(f"optimizer is {optimizer!r}; expected an optimizer such as Adam(0.001), with an update")
         self.model = model
         self.optimizer = optimizer
         self.loss_list: list[float] = []
         self.epoch = 0
         self.step = 0
+        self.outcome: Outcome | None = None
 
+    @_unknown_arguments_named
     def fit(
         self,
         x: ArrayLike,
@@ -71,10 +84,21 @@ class Trainer:
         target_lengths: ArrayLike | None = None,
         validation_data: Sequence[ArrayLike] | None = None,
         callbacks: Iterable[Callable[[EpochRecord], object]] = (),
-        schedule: Schedule | None = None,
+        schedule: Schedule | str | None = None,
         seed: int | None = None,
         bucket: bool = True,
         progress: bool | None = None,
+        batch_tokens: int | None = None,
+        accumulate: int = 1,
+        metric: Metric = "exact_match",
+        patience: int | None = None,
+        keep: Literal["last", "best"] = "last",
+        average: Literal["none", "last", "best"] = "none",
+        average_count: int = 5,
+        ema: float = 0.0,
+        max_minutes: float | None = None,
+        on_step: Callable[[StepRecord], object] | None = None,
+        log_every: int = 100,
     ) -> list[EpochRecord]:
         """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each.
 
@@ -83,14 +107,30 @@ class Trainer:
         scaled down to. validation_data: (x, t), or (x, source_lengths, t, target_lengths) as `encode_pairs` gives
         them, gone through after each epoch with dropout off. callbacks: called with the record of each epoch.
         schedule: what the optimizer's ``lr`` is multiplied with at each step, a function of the part of the fit's steps
-        that is done (see `schedule`); afterwards ``lr`` is what it was. seed: of the order of the samples, together with
-        the number of the epoch: without a schedule, ten fits of one epoch are one fit of ten.
-        bucket: whether samples of like lengths share a batch. progress: a bar on standard error, with loss, tokens a
-        second and time left; None: if that is a terminal.
+        that is done, or the name of one (see `schedule`); afterwards ``lr`` is what it was. seed: of the order of the
+        samples, together with the number of the epoch: ten fits of one epoch are one fit of ten, unless a schedule or one
+        of the options below looks at the whole of a fit. bucket: whether samples of like lengths share a batch. progress:
+        a bar on standard error, with loss, learning rate, tokens a second and time left; None: if that is a terminal.
+
+        docs/training.md has more of these, each with its formula and its source:
+
+        - batch_tokens: a batch holds at most so many tokens, of sources, targets and padding; ``batch_size`` is then that of
+          the validation alone. accumulate: a step is made by the gradients of so many batches, as if they were one.
+        - metric: what the best epoch is known by, "exact_match", "token_error_rate" or "loss", all of the validation data.
+          patience: training ends when so many epochs in a row were no better than the best before. keep: "last" or "best",
+          the epoch whose weights the model has in the end.
+        - average: "last" or "best", the model has in the end the mean of the weights after so many epochs, the last or the
+          best ``average_count``. ema: the decay of an exponential moving average of the weights after each step, which is
+          what is validated, what callbacks find in the model, and what it has in the end; 0: none. Of average, ema with
+          average, and ``keep="best"`` with average, one at most can be chosen.
+        - max_minutes: training ends early enough for the last validation to be over by then; a schedule goes by the time where
+          that is further on than the steps. At least one step is made.
+        - on_step: called with a `StepRecord` after every ``log_every`` steps.
 
         Ctrl-C takes effect between updates, never within one; so the weights are those of a whole number of steps.
-        ValueError or TypeError for arguments that cannot be; DivergedError, before the weights are updated, when the
-        loss or the norm of the gradients is NaN or infinite.
+        A TrainingWarning says when the loss of an epoch is far above that of the first step. ValueError or TypeError for
+        arguments that cannot be; DivergedError, before the weights are updated, when the loss or the norm of the gradients
+        is NaN or infinite.
         """
         samples = Samples.checked(x, t, source_lengths, target_lengths)
         validation = None if validation_data is None else Samples.held_out(validation_data)
@@ -103,101 +143,310 @@ class Trainer:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         elif seed < 0:
             raise ValueError(f"seed is {seed}; expected at least 0")
-        callbacks = tuple(callbacks)
-        records = []
-        first, last = self.epoch, self.epoch + max_epoch
-        base_lr = self.optimizer.lr if schedule is not None else 0.0
+        if batch_tokens is not None:
+            batch_tokens = checks.size("batch_tokens", batch_tokens)
+        if schedule is not None and (isinstance(schedule, type) or not callable(schedule)) and not isinstance(schedule, str):
+            raise TypeError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}, or a function of the part done")
+        if isinstance(schedule, str):
+            _check_choice("schedule", schedule, SCHEDULES)
+            schedule = SCHEDULES[schedule]
+        _check_choice("keep", keep, ("last", "best"))
+        _check_choice("average", average, ("none", "last", "best"))
+        average_count = checks.size("average_count", average_count)
+        ema = checked_number("ema", ema, 0, 1)
+        if average != "none" and (ema or keep == "best"):
+            other = f"ema is {ema:g}" if ema else 'keep is "best"'
+            raise ValueError(f"average is {average!r} and {other}; expected one of them: the model has room for one in the end")
+        needs = {
+            "patience": patience is not None,
+            'keep="best"': keep == "best",
+            'average="best"': average == "best",
+            "the schedule": isinstance(schedule, Plateau),
+        }
+        self._check_metric(metric, validation, [name for name, is_chosen in needs.items() if is_chosen])
+        kept = Checkpoints(average_count) if average != "none" else Checkpoints(1) if keep == "best" else None
+        run = Run(
+            samples=samples,
+            max_epoch=max_epoch,
+            batch_size=batch_size,
+            batch_tokens=batch_tokens,
+            accumulate=checks.size("accumulate", accumulate),
+            max_grad=max_grad,
+            eval_interval=eval_interval,
+            validation=validation,
+            callbacks=tuple(callbacks),
+            schedule=schedule,
+            seed=seed,
+            window=50 if bucket else 1,
+            metric=metric,
+            watch=Watch(None if patience is None else checks.size("patience", patience)),
+            kept=kept,
+            keeps="best" if "best" in (keep, average) else "last",
+            averages=average != "none",
+            ema=MovingAverage(ema) if ema else None,
+            on_step=on_step,
+            log_every=checks.size("log_every", log_every),
+            clock=Clock(max_minutes),
+            base_lr=self.optimizer.lr if schedule is not None else 0.0,
+            progress=progress,
+        )
+        if batch_tokens is not None:
+            run.order(self.epoch + 1)  # its errors come before anything changes
+        return self._fit(run)
+
+    def _check_metric(self, metric: Metric, validation: Samples | None, needed_by: Sequence[str]) -> None:
+        """ValueError for a metric that somebody goes by and that there is not."""
+        _check_choice("metric", metric, METRICS)
+        if needed_by and validation is None:
+            raise ValueError(f"{needed_by[0]} goes by the {METRICS[metric]}, but there is no validation_data")
+        if needed_by and metric != "loss" and not hasattr(self.model, "generate"):
+            raise ValueError(
+                f'{needed_by[0]} goes by the {METRICS[metric]}, but the model cannot generate; expected metric="loss"'
+            )
+
+    def _fit(self, run: Run) -> list[EpochRecord]:
+        self.outcome = None
+        records: list[EpochRecord] = []
+        last = self.epoch + run.max_epoch
         with tqdm(
-            total=max_epoch * samples.tokens,
+            total=run.max_epoch * run.samples.tokens,
             unit=" tokens",
             unit_scale=True,
-            disable=None if progress is None else not progress,
+            disable=None if run.progress is None else not run.progress,
             leave=False,
             dynamic_ncols=True,
+            bar_format=BAR,
         ) as bar:
-            for _ in range(max_epoch):
+            while run.epochs_done < run.max_epoch and not run.ended:
                 self.epoch += 1
                 bar.set_description(f"epoch {self.epoch}/{last}")
-                rng = np.random.default_rng((seed, self.epoch))
-                order = batches(samples.source_lengths, samples.target_lengths, batch_size, rng, window=50 if bucket else 1)
-
-                def set_lr(step: int, steps: int, epochs_done: int = self.epoch - 1 - first) -> None:
-                    if schedule is not None:
-                        self.optimizer.lr = base_lr * schedule((epochs_done + step / steps) / max_epoch)
-
                 try:
-                    loss, seconds = self._train_epoch(samples, order, set_lr, max_grad, eval_interval, bar)
+                    meter = self._train_epoch(run, bar)
+                    learning_rate = self._learning_rate
                 finally:
-                    if schedule is not None:
-                        self.optimizer.lr = base_lr
-                valid_loss, valid_exact_match = None, None
-                if validation is not None:
-                    valid_loss, valid_exact_match = self._validate(validation, batch_size)
-                record = EpochRecord(self.epoch, loss, valid_loss, valid_exact_match, samples.tokens / seconds, seconds)
-                records.append(record)
-                bar.clear()  # a callback may print
-                for callback in callbacks:
-                    callback(record)
-                bar.refresh()
+                    if run.schedule is not None:
+                        self.optimizer.lr = run.base_lr
+                self._warn_if_it_is_lost(run, meter.mean_loss)
+                stopped = run.clock.seconds
+                with weights_of(self.model.params, run.ema.mean if run.ema else None):
+                    record = self._finish_epoch(run, meter, learning_rate)
+                    records.append(record)
+                    bar.clear()  # a callback may print
+                    for callback in run.callbacks:
+                        callback(record)
+                    bar.refresh()
+                run.epochs_done += 1
+                # The mean of several epochs is validated once more, in the end.
+                run.clock.reserve = (run.clock.seconds - stopped) * (2 if run.averages else 1)
+                if run.watch.is_over:
+                    run.ended = f"no better {METRICS[run.metric]} for {run.watch.patience} epochs, up to epoch {self.epoch}"
+                elif run.clock.is_up(run.step_seconds):
+                    run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
+            self.outcome = self._leave_weights(run, records)
         return records
 
-    def _train_epoch(
-        self,
-        samples: Samples,
-        order: Sequence[Array],
-        set_lr: Callable[[int, int], None],
-        max_grad: float | None,
-        eval_interval: int,
-        bar: tqdm,
-    ) -> tuple[float, float]:
-        """The mean loss over the epoch's target tokens, and the seconds that it took. set_lr(steps done, of how many)."""
+    def _train_epoch(self, run: Run, bar: tqdm) -> Meter:
+        """All steps of an epoch, or those for which there is time, but for the first step of a fit."""
         _set_training(self.model, True)
-        began = time.perf_counter()
-        total = 0.0
+        order = run.order(self.epoch)
+        meter = Meter()
         recent: list[float] = []
+        began = time.perf_counter()
         for step, chosen in enumerate(order, start=1):
-            batch = samples.batch(chosen)
-            set_lr(step - 1, len(order))
-            loss = self._train_step(batch, max_grad, f"epoch {self.epoch}, step {step} of {len(order)}")
-            total += loss * batch.target_tokens
+            parts = [run.samples.batch(samples) for samples in chosen]
+            if run.schedule is not None:
+                self.optimizer.lr = run.base_lr * run.schedule(run.done((step - 1) / len(order)))
+            is_logged = run.on_step is not None and (run.steps + 1) % run.log_every == 0
+            place = f"epoch {self.epoch}, step {step} of {len(order)}"
+            loss, norm = self._train_step(run, parts, is_logged, place)
+            if not run.steps:
+                run.first_loss = loss
+            run.steps += 1
             recent.append(loss)
-            if len(recent) == eval_interval or step == len(order):
+            if len(recent) == run.eval_interval:
                 self.loss_list.append(sum(recent) / len(recent))
                 recent = []
-            bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            bar.update(batch.tokens)
-        return total / samples.target_tokens, time.perf_counter() - began
+            if not bar.disable:
+                left = tqdm.format_interval(run.seconds_left(step / len(order)))
+                rate = self._learning_rate
+                bar.set_postfix_str(f"loss {loss:.4f}, lr {rate or 0:.1e}, {left} left", refresh=False)
+            tokens = sum(part.tokens for part in parts)
+            bar.update(tokens)
+            seconds = time.perf_counter() - began
+            began += seconds
+            for adding in (meter, run.since_record):
+                adding.add(loss, sum(part.target_tokens for part in parts), tokens, seconds)
+            if is_logged and run.on_step is not None and norm is not None:
+                run.on_step(self._step_record(run, norm, step / len(order)))
+                run.since_record = Meter()
+                began = time.perf_counter()
+            if run.steps > 1:  # the first may have compiled kernels
+                run.step_seconds = seconds
+            if run.clock.is_up(run.step_seconds):
+                run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
+                break
+        if recent:
+            self.loss_list.append(sum(recent) / len(recent))
+        return meter
 
-    def _train_step(self, batch: Samples, max_grad: float | None, place: str) -> float:
-        loss = batch.loss(self.model)
-        if not math.isfinite(loss):
-            raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
-        self.model.backward()
+    def _train_step(self, run: Run, parts: Sequence[Samples], wants_norm: bool, place: str) -> tuple[float, float | None]:
+        """The mean loss over the target tokens of all parts; the norm of the gradients, if it is known or wanted."""
+        if len(parts) == 1:
+            loss = self._loss(parts[0], place)
+            self.model.backward()
+            grads = self.model.grads
+        else:
+            loss = self._accumulate(run, parts, place)
+            grads = run.sums
         with interruptions_held():
-            norm = self.optimizer.update(self.model.params, self.model.grads, max_norm=max_grad)
+            norm = self.optimizer.update(self.model.params, grads, max_norm=run.max_grad)
             if norm is not None and not math.isfinite(norm):
                 raise DivergedError(f"the norm of the gradients is {norm} at {place}; a lower learning rate may help")
             self.step += 1
+            if run.ema is not None:
+                run.ema.update(self.model.params)
+        return loss, global_norm(grads) if norm is None and wants_norm else norm
+
+    def _loss(self, batch: Samples, place: str) -> float:
+        loss = batch.loss(self.model)
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
         return loss
 
-    def _validate(self, samples: Samples, batch_size: int) -> tuple[float, float | None]:
-        """The mean loss over all target tokens; the exact match, or None for a model that cannot generate."""
+    def _accumulate(self, run: Run, parts: Sequence[Samples], place: str) -> float:
+        """The loss of all parts as one batch; its gradients are left in ``run.sums``.
+
+        Each part has the weight of its target tokens. The parts' masks are those of one batch: of one step, and each
+        part's samples stand where they would.
+        """
+        model = self.model
+        if not run.sums:
+            run.sums = [np.empty_like(grad) for grad in model.grads]
+        has_masks = hasattr(model, "step") and hasattr(model, "first_sample")
+        before = (model.step, model.first_sample) if has_masks else (0, 0)
+        tokens = sum(part.target_tokens for part in parts)
+        total, samples = 0.0, 0
+        try:
+            for number, part in enumerate(parts):
+                if has_masks:
+                    model.step, model.first_sample = before[0], before[1] + samples
+                weight = part.target_tokens / tokens
+                total += self._loss(part, place) * weight
+                model.backward()
+                for summed, grad in zip(run.sums, model.grads, strict=True):
+                    if number:
+                        grad *= weight  # a backward overwrites it
+                        summed += grad
+                    else:
+                        np.multiply(grad, weight, out=summed)
+                samples += len(part.x)
+        finally:
+            if has_masks:
+                model.first_sample = before[1]
+        return total
+
+    @property
+    def _learning_rate(self) -> float | None:
+        """None for an optimizer of another's making that has none."""
+        return getattr(self.optimizer, "lr", None)
+
+    def _step_record(self, run: Run, norm: float, part_of_epoch: float) -> StepRecord:
+        since = run.since_record
+        return StepRecord(
+            epoch=self.epoch,
+            step=self.step,
+            loss=since.mean_loss,
+            learning_rate=self._learning_rate,
+            gradient_norm=norm,
+            tokens_per_second=since.tokens / since.seconds,
+            seconds_left=run.seconds_left(part_of_epoch),
+        )
+
+    def _warn_if_it_is_lost(self, run: Run, loss: float) -> None:
+        if not run.warned and loss > 2 * run.first_loss + 2:
+            run.warned = True
+            warnings.warn(
+                f"the loss of epoch {self.epoch} is {loss:.4g}, far above the {run.first_loss:.4g} of the first step; "
+                "a lower learning rate or max_grad may help",
+                TrainingWarning,
+                stacklevel=5,  # where fit is called
+            )
+
+    def _finish_epoch(self, run: Run, meter: Meter, learning_rate: float | None) -> EpochRecord:
+        """Validates the weights as they stand in the model, and keeps a copy if they may be wanted in the end."""
+        loss, exact_match, token_error_rate = (None, None, None) if run.validation is None else self._validate(run)
+        record = EpochRecord(
+            self.epoch,
+            meter.mean_loss,
+            loss,
+            exact_match,
+            meter.tokens / meter.seconds,
+            meter.seconds,
+            token_error_rate,
+            self.step,
+            learning_rate,
+        )
+        if getattr(record, f"valid_{run.metric}") is not None:
+            run.scores.append(score_of(record, run.metric))
+            record = replace(record, best=run.watch.see(run.scores[-1]))
+        if run.kept is not None:
+            run.kept.see(self.epoch if run.keeps == "last" else run.scores[-1], self.epoch, self.model.params)
+        return record
+
+    def _validate(self, run: Run) -> tuple[float, float | None, float | None]:
+        """The mean loss over all target tokens; exact match and token error rate, None for a model that cannot generate."""
+        samples = run.validation
+        assert samples is not None
         can_generate = hasattr(self.model, "generate")
+        end_id, longest = samples.end_id, samples.longest_answer
         # Samples of like lengths together: the order changes nothing but the speed.
         order = np.lexsort((samples.target_lengths, samples.source_lengths))
-        total, right = 0.0, 0
+        total, answers = 0.0, Comparison()
         _set_training(self.model, False)
         try:
-            for first in range(0, len(order), batch_size):
-                batch = samples.batch(order[first : first + batch_size])
+            for first in range(0, len(order), run.batch_size):
+                batch = samples.batch(order[first : first + run.batch_size])
                 total += batch.loss(self.model) * batch.target_tokens
-                right += batch.exact_matches(self.model) if can_generate else 0
+                if can_generate:
+                    answers += batch.compare_answers(self.model, end_id, longest)
         finally:
             _set_training(self.model, True)
         loss = total / samples.target_tokens
         if not math.isfinite(loss):
             raise DivergedError(f"the validation loss is {loss} after epoch {self.epoch}, step {self.step} in all")
-        return loss, right / len(order) if can_generate else None
+        if not can_generate:
+            return loss, None, None
+        return loss, answers.exact_matches / len(order), answers.token_errors / answers.target_tokens
+
+    def _leave_weights(self, run: Run, records: Sequence[EpochRecord]) -> Outcome:
+        """Puts the weights that are kept into the model, and says which they are."""
+        record = records[-1]
+        epochs: tuple[int, ...] = (self.epoch,)
+        kept = f"epoch {self.epoch} was kept, the last"
+        if run.ema is not None:
+            kept = f"the moving average of the weights up to epoch {self.epoch} was kept"
+        if run.kept is not None:
+            put(self.model.params, run.kept.mean())
+            epochs = run.kept.epochs
+            if run.averages:
+                why = f"the best by {METRICS[run.metric]}" if run.keeps == "best" else "the last"
+                kept = f"the mean of the weights of epochs {', '.join(map(str, epochs))} was kept, {why}"
+                if run.validation is not None:
+                    loss, exact_match, errors = self._validate(run)
+                    record = replace(record, valid_loss=loss, valid_exact_match=exact_match, valid_token_error_rate=errors)
+            else:
+                record = next(record for record in records if record.epoch == epochs[0])
+                average = "the moving average of the weights up to " if run.ema else ""
+                kept = f"{average}epoch {record.epoch} was kept, the best: {said(record, run.metric)}"
+        elif run.ema is not None:
+            put(self.model.params, run.ema.mean)
+        ended = run.ended or f"all {run.max_epoch} epochs were made"
+        return Outcome(epochs, kept, ended, record.valid_loss, record.valid_exact_match, record.valid_token_error_rate)
+
+
+def _check_choice(name: str, given: object, known: Iterable[str]) -> None:
+    if given not in (choices := list(known)):
+        raise ValueError(f"{name} is {given!r}; expected one of {', '.join(choices)}")
 
 
 def _set_training(model: Any, training: bool) -> None:

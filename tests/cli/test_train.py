@@ -2,13 +2,15 @@
 
 import json
 import re
+import shlex
 import signal
+import sys
 
 import numpy as np
 import pytest
 
 from fastattn.data import Vocabulary, read_pairs
-from fastattn.training import load
+from fastattn.training import Settings, load
 
 TINY = ["--embedding", 3, "--hidden", 4, "--batch-size", 40]
 
@@ -37,7 +39,7 @@ def test_from_pairs_to_answers(trained, pairs, module):
     assert len(re.findall(r"^epoch \d+/12  loss .* tokens/s  .* s$", output, re.MULTILINE)) == 12
     history = [json.loads(line) for line in (trained / "model" / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 13))
-    assert list(history[0]) == ["epoch", "loss", "valid_loss", "valid_exact_match", "tokens_per_second", "seconds"]
+    assert list(history[0])[:6] == ["epoch", "loss", "valid_loss", "valid_exact_match", "tokens_per_second", "seconds"]
     assert history[-1]["loss"] < 0.3 < 1 < history[0]["loss"]
 
     done = module("evaluate", trained / "model", pairs, "--json")
@@ -65,8 +67,6 @@ def test_held_out_exact_match_is_what_evaluate_says(trained, pairs, tmp_path, fa
 
 
 def test_the_last_line_is_a_command_that_works(trained, module):
-    import shlex
-
     last = (trained / "output").read_text().splitlines()[-1]
     assert last.startswith("try it: fastattn translate ")
     done = module(*shlex.split(last.removeprefix("try it: "))[1:])
@@ -249,7 +249,8 @@ def test_an_unknown_option_names_the_nearest(pairs, fastattn_command):
 
 def test_what_stands_after_dashes_is_text(trained, fastattn_command):
     code, out, err = fastattn_command("translate", trained / "model", "--", "--ab", "ab")
-    assert (code, out.count("\n"), err) == (0, 2, "")
+    assert (code, out.count("\n")) == (0, 2)
+    assert one_line(err) == "1 of 2 sources has symbols that the model never saw: '-'"
 
 
 def test_help_tells_each_flag_with_its_default(fastattn_command):
@@ -368,6 +369,118 @@ def test_a_bad_config_file_writes_nothing(pairs, tmp_path, fastattn_command, con
     assert not (tmp_path / "m").exists()
 
 
+def test_a_line_says_which_epoch_was_kept_and_why(pairs, tmp_path, fastattn_command):
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 3, "--overwrite", *TINY]
+    _, out, _ = fastattn_command(*command)
+    assert out.splitlines()[-3] == "epoch 3 was kept, the last; all 3 epochs were made"
+    assert out.splitlines()[-2].startswith("held-out exact match ")
+    _, out, err = fastattn_command(
+        *command, "--keep", "best", "--patience", 1, "--metric", "exact_match", "--learning-rate", 1e-9
+    )
+    assert err == ""
+    kept = "epoch 1 was kept, the best: exact match 0.00%; no better exact match for 1 epochs, up to epoch 2"
+    assert out.splitlines()[-3] == kept
+    history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["best"] for line in history] == [True, False]
+    assert [json.loads(line)["valid_token_error_rate"] > 0 for line in history] == [True, True]
+
+
+def test_log_every_prints_lines_of_steps(pairs, tmp_path, fastattn_command):
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--embedding", 3, "--hidden", 4, "--batch-size", 10]
+    code, out, err = fastattn_command(*command, "--log-every", 5)
+    assert (code, err) == (0, "")
+    number = r"[\d,.e+-]+"
+    lines = re.findall(
+        rf"^epoch (\d)/2  step (\d+)  loss {number}  learning rate ({number})  gradient norm {number}  {number} tokens/s  "
+        r"\d+:\d\d left$",
+        out,
+        re.MULTILINE,
+    )
+    assert [line[:2] for line in lines] == [("1", "5"), ("2", "10"), ("2", "15")]
+    assert float(lines[0][2]) > float(lines[2][2])
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    code, out, _ = fastattn_command(*command, "--overwrite")
+    assert "  step " not in out
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+
+
+def test_every_option_of_the_training_arrives(pairs, tmp_path, fastattn_command):
+    code, out, err = fastattn_command(
+        *("train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--embedding", 3, "--hidden", 4, "--batch-tokens", 90),
+        *("--accumulate", 2, "--schedule", "cosine", "--warmup-steps", 2, "--hold", 0.1, "--metric", "loss", "--patience", 4),
+        *("--average", "best", "--average-count", 2, "--max-minutes", 5, "--learning-rate", 0.01),
+    )
+    assert (code, err) == (0, "")
+    assert (
+        "training   epochs 2, batch tokens 90, learning rate 0.01 (Adam, cosine), gradient norm up to 5, accumulate 2, " in out
+    )
+    assert "warmup steps 2, hold 0.1, metric loss, patience 4, average best, average count 2, max minutes 5.0, seed 0" in out
+    assert "the mean of the weights of epochs 1, 2 was kept, the best by validation loss; all 2 epochs were made" in out
+    saved = Settings.read(tmp_path / "m" / "config.toml").training
+    expected = {
+        "batch_tokens": 90,
+        "accumulate": 2,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "hold": 0.1,
+        "metric": "loss",
+        "patience": 4,
+        "average": "best",
+        "average_count": 2,
+        "max_minutes": 5.0,
+        "learning_rate": 0.01,
+        "epochs": 2,
+    }
+    assert saved.changed() == expected
+
+
+def test_a_loss_far_above_the_first_is_warned_of(pairs, tmp_path, fastattn_command):
+    options = ["--epochs", 3, "--learning-rate", 50, "--schedule", "constant", *TINY]
+    code, _, err = fastattn_command("train", pairs, "--out", tmp_path / "m", *options)
+    assert code == 0
+    assert re.match(
+        r"the loss of epoch \d is [\d.]+, far above the [\d.]+ of the first step; a lower learning rate", one_line(err)
+    )
+
+
+def test_no_batch_size_beside_batch_tokens(pairs, tmp_path, fastattn_command):
+    code, _, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--batch-size", 3, "--batch-tokens", 30)
+    assert code == 2
+    assert "--batch-tokens: not allowed with argument --batch-size" in err
+
+
+def test_a_dictionary_as_it_is_found(tmp_path, fastattn_command):
+    """Comments, two spaces, numbered variants, blank lines; refused by default, in words that name the options."""
+    path = tmp_path / "dictionary.txt"
+    path.write_text(";;; comments, two spaces\n\nABEND  AH B EH N D\nABEND(1)  EY B EH N D\nABER  EY B ER\n")
+    options = ["--target-tokens", "space", "--valid-fraction", 0, "--epochs", 1, *TINY]
+    code, _, err = fastattn_command("train", path, "--out", tmp_path / "m", *options)
+    assert code == 1
+    assert "--separator '  ' --comment ';;;' --variants would read the file" in one_line(err)
+    reading = ["--separator", "  ", "--comment", ";;;", "--variants"]
+    code, out, err = fastattn_command("train", path, "--out", tmp_path / "m", *options, *reading)
+    assert (code, err) == (0, "")
+    assert "3 pairs to train on, 0 held out, 1 blank line passed over, 1 comment line passed over" in out
+    assert "6 different characters in the sources, 7 different symbols in the targets" in out
+
+
+def test_columns_features_and_graphemes(tmp_path, fastattn_command):
+    path = tmp_path / "inflection.tsv"
+    path.write_text("lemma\tform\ttags\nwalk\twalked\tV;PST\nrun\tran\tV;PST\nrun\truns\tV;3;SG;PRS\n")
+    columns = ["--header", "--source-column", "lemma", "--target-column", 2, "--features-column", "tags"]
+    options = ["--normalization", "NFC", "--target-tokens", "grapheme", "--valid-fraction", 0, "--epochs", 1, *TINY]
+    code, out, err = fastattn_command("train", path, "--out", tmp_path / "m", *columns, *options)
+    assert (code, err) == (0, "")
+    assert "7 different characters and 5 features in the sources, 10 different graphemes in the targets" in out
+    assert fastattn_command(*shlex.split(out.splitlines()[-1].removeprefix("try it: "))[1:])[::2] == (0, "")
+
+
+def test_pairs_on_standard_input(tmp_path, module):
+    done = module("train", "-", "--out", tmp_path / "m", "--epochs", 1, *TINY, text=b"ab\tx\n\ncd\ty\nef\tz\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"corpus     standard input: 2 pairs to train on, 1 held out, 1 blank line passed over\n" in done.stdout
+
+
 def test_the_learning_curve_is_drawn_beside_the_model(pairs, tmp_path, fastattn_command):
     pytest.importorskip("matplotlib")
     for name, held_out in (("a", 0.05), ("b", 0)):
@@ -396,8 +509,8 @@ def test_tensorboard_has_a_number_a_chart_and_epoch(pairs, tmp_path, fastattn_co
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
-    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--tensorboard", tmp_path / "logs", *TINY]
-    code, _, err = fastattn_command(*command)
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--tensorboard", tmp_path / "logs", "--log-every", 3]
+    code, _, err = fastattn_command(*command, *TINY)
     assert (code, err) == (0, "")
     content = next((tmp_path / "logs").iterdir()).read_bytes()
     charts: dict = {}
@@ -408,16 +521,18 @@ def test_tensorboard_has_a_number_a_chart_and_epoch(pairs, tmp_path, fastattn_co
         for value in event.summary.value:
             charts.setdefault(value.tag, []).append((event.step, value.simple_value))
     history = [json.loads(line) for line in (tmp_path / "m" / "history.jsonl").read_text().splitlines()]
-    for name in ("loss", "valid_loss", "valid_exact_match", "tokens_per_second"):
+    for name in ("loss", "valid_loss", "valid_exact_match", "valid_token_error_rate", "learning_rate", "tokens_per_second"):
         expected = [(record["epoch"], pytest.approx(record[name], rel=1e-6)) for record in history]
         assert charts[f"epoch/{name}"] == expected
+    for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second"):
+        assert [step for step, value in charts[f"step/{name}"] if value > 0] == [3]
 
 
 @pytest.mark.parametrize(
     ("flag", "module", "extra"), [("--plot", "matplotlib", "plot"), ("--tensorboard=x", "tensorboardX", "tensorboard")]
 )
 def test_a_missing_extra_is_named_before_the_training(pairs, tmp_path, fastattn_command, monkeypatch, flag, module, extra):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, module, None)
     code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", flag)
     assert (code, out) == (1, "")
     flag = flag.partition("=")[0]

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from fastattn.data import END, PADDING, START, UNKNOWN, Vocabulary, batches, encode_pairs, encode_sources, trim
+from fastattn.data import (
+    END,
+    PADDING,
+    START,
+    UNKNOWN,
+    Vocabulary,
+    batches,
+    encode_pairs,
+    encode_sources,
+    token_batches,
+    trim,
+)
 
 PAIRS = [("abc", "x y"), ("b", "y"), ("ca", "x x x y")]
 SOURCES = Vocabulary.from_texts(["abc"])  # a 4, b 5, c 6
@@ -116,6 +127,70 @@ def test_bad_arguments(arguments, message):
         batches(*arguments, np.random.default_rng(0))
     with pytest.raises(ValueError, match="got 2 and 0"):
         batches(np.arange(3), np.arange(3), 2, np.random.default_rng(0), window=0)
+
+
+def tokens_of(index, source_lengths, target_lengths):
+    return len(index) * int(source_lengths[index].max() + target_lengths[index].max())
+
+
+@pytest.mark.parametrize("samples", [1, 31, 1000])
+@pytest.mark.parametrize("window", [1, 3, 50])
+@pytest.mark.parametrize("batch_tokens", [52, 53, 400, 10**9])
+def test_batches_by_tokens_hold_every_index_once_and_no_more_than_their_tokens(samples, window, batch_tokens):
+    both = lengths(samples)
+    epoch = token_batches(*both, batch_tokens, np.random.default_rng(0), window=window)
+    assert sorted(np.concatenate(epoch).tolist()) == list(range(samples))
+    assert max(tokens_of(index, *both) for index in epoch) <= batch_tokens
+    if batch_tokens == 10**9:
+        assert len(epoch) == 1
+
+
+def test_no_sample_more_would_have_fitted_into_a_batch_by_tokens():
+    both = np.arange(7, 0, -1), np.full(7, 2)  # 9, 8, ..., 3 tokens: all of one window
+    epoch = token_batches(*both, 17, np.random.default_rng(0), window=50)
+    assert sorted(index.tolist() for index in epoch) in (
+        # from the shortest on: 2 x 4, 2 x 6 (3 x 6 would be too much), 2 x 8; 9
+        [[0], [2, 1], [4, 3], [6, 5]],
+        # from the longest on: 9; 2 x 8, 2 x 6, 2 x 4
+        [[0], [1, 2], [3, 4], [5, 6]],
+    )
+
+
+def test_batches_by_tokens_are_full_and_have_little_padding():
+    both = lengths(6400)
+    epoch = token_batches(*both, 1000, np.random.default_rng(0))
+    filled = [tokens_of(index, *both) / 1000 for index in epoch]
+    assert np.mean(filled) > 0.9
+    assert (
+        padding(both[0], epoch) < 1.05 < 1.7 < padding(both[0], token_batches(*both, 1000, np.random.default_rng(0), window=1))
+    )
+    longest = [int(both[0][index].max()) for index in epoch]
+    assert 0.4 < np.mean(np.diff(longest) >= 0) < 0.6  # in random order
+
+
+def test_batches_by_tokens_depend_on_the_generator_alone():
+    def epoch(seed):
+        return [index.tolist() for index in token_batches(*lengths(300), 200, np.random.default_rng(seed))]
+
+    assert epoch(3) == epoch(3)
+    assert epoch(3) != epoch(4)
+
+
+def test_the_rest_of_a_window_is_now_of_the_longest_now_of_the_shortest():
+    both = np.arange(1, 31), np.full(30, 2)
+    smallest = {int(min(token_batches(*both, 64, np.random.default_rng(seed)), key=len)[0]) for seed in range(20)}
+    assert min(smallest) < 5
+    assert max(smallest) > 20
+
+
+def test_a_sample_of_more_tokens_than_a_batch_may_have_is_named():
+    with pytest.raises(ValueError, match=r"batch_tokens is 9, but sample 1 has 7 \+ 3 tokens; expected at least 10"):
+        token_batches(np.array([2, 7]), np.array([4, 3]), 9, np.random.default_rng(0))
+    for batch_tokens, window in ((0, 50), (9, 0)):
+        with pytest.raises(ValueError, match=f"at least 1, got {batch_tokens} and {window}"):
+            token_batches(np.arange(1, 3), np.arange(1, 3), batch_tokens, np.random.default_rng(0), window=window)
+    with pytest.raises(ValueError, match=r"must both be \(N,\)"):
+        token_batches(np.arange(3), np.arange(4), 9, np.random.default_rng(0))
 
 
 def test_trim():

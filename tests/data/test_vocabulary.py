@@ -1,9 +1,10 @@
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from fastattn.data import END, PADDING, START, UNKNOWN, Vocabulary
+from fastattn.data import END, PADDING, START, UNKNOWN, MissingExtraError, Vocabulary
 
 TEXT = "Grüße, 東京! e\u0301\t\u2028🙂"
 
@@ -37,6 +38,86 @@ def test_whitespace_tokens():
     assert vocabulary.symbols == ("be", "not", "or", "to")
     assert vocabulary.tokenize("  to \u00a0be\n") == ["to", "be"]
     assert vocabulary.decode(vocabulary.encode(" to  be ")) == "to be"
+
+
+def test_graphemes_are_whole():
+    pytest.importorskip("regex")
+    text = "क्षि👩\u200d👩\u200d👧ab e\u0301"
+    vocabulary = Vocabulary.from_texts([text], "grapheme")
+    assert vocabulary.tokenize(text)[-5:] == ["👩\u200d👩\u200d👧", "a", "b", " ", "e\u0301"]
+    assert "".join(vocabulary.tokenize(text)) == text == vocabulary.decode(vocabulary.encode(text))
+    assert "👩\u200d👩\u200d👧" in vocabulary.symbols
+    assert "e\u0301" in vocabulary.symbols
+    assert not {"e", "\u0301", "👧"} & set(vocabulary.symbols)
+    assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
+    assert vocabulary.encode("e") == [UNKNOWN]
+    with pytest.raises(ValueError, match="a symbol of kind 'grapheme' is not empty"):
+        Vocabulary([""], "grapheme")
+
+
+def test_graphemes_without_the_package_that_finds_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+    with pytest.raises(MissingExtraError) as caught:
+        Vocabulary.from_texts(["a"], "grapheme")
+    expected = "the token kind 'grapheme' needs regex; install it with: pip install 'fastattn[grapheme]'"
+    assert str(caught.value) == expected
+    Vocabulary.from_texts(["a"])
+
+
+FEATURED = Vocabulary.from_texts(["run\tV\tPST", "V\tV\tSG"], features=True)
+
+
+def test_features_are_symbols_that_no_text_can_spell():
+    assert FEATURED.symbols == ("V", "n", "r", "u")
+    assert FEATURED.features == ("PST", "SG", "V")
+    assert len(FEATURED) == 4 + 4 + 3
+    assert FEATURED.tokenize("run\tV\tPST") == ["V", "PST", "r", "u", "n"]
+    assert FEATURED.encode("run\tV\tPST") == [10, 8, 6, 7, 5]
+    assert FEATURED.encode("V\tV") == [10, 4]
+    assert FEATURED.encode("V") == [4]
+    assert FEATURED.encode("PST\tn") == [UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert FEATURED.decode(FEATURED.encode("run\tV\tPST", start=True, end=True)) == "run\tV\tPST"
+    # To a vocabulary of text alone a tab is a character.
+    assert Vocabulary.from_texts(["a\tb"]).symbols == ("\t", "a", "b")
+
+
+def test_features_beside_words():
+    vocabulary = Vocabulary.from_texts(["to be\tV to"], "space", features=True)
+    assert vocabulary.tokenize("be to\tV to") == ["V to", "be", "to"]
+    assert vocabulary.encode("to\tto") == [UNKNOWN, 5]
+
+
+def test_features_are_kept():
+    content = json.loads(json.dumps(FEATURED.to_json()))
+    assert content["features"] == ["PST", "SG", "V"]
+    assert Vocabulary.from_json(content) == FEATURED
+    assert Vocabulary(FEATURED.symbols) != FEATURED
+    assert Vocabulary(FEATURED.symbols, features=[]) != FEATURED
+    assert "features" not in Vocabulary("ab").to_json()
+    assert repr(FEATURED) == "<Vocabulary of 11 symbols, 3 of them features, token_kind='char'>"
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "message"),
+    [
+        (["V", "V"], ValueError, "the feature 'V' stands more than once"),
+        (["V\t"], ValueError, r"a feature is not blank and holds no tab, got 'V\\t'"),
+        ([" "], ValueError, "a feature is not blank"),
+        ([1], TypeError, "a feature must be a str, got 1"),
+        (["\ud800"], ValueError, "a feature must be valid Unicode"),
+    ],
+)
+def test_bad_features(features, error, message):
+    with pytest.raises(error, match=message):
+        Vocabulary("ab", features=features)
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.from_json({**Vocabulary("ab").to_json(), "features": features})
+
+
+def test_unknown_symbols_are_named_once():
+    assert FEATURED.unknown("rent\tV\tFUT\tFUT") == ["FUT", "e", "t"]
+    assert FEATURED.unknown("run\tV") == []
+    assert Vocabulary.from_texts(["a b"], "space").unknown("x a x y") == ["x", "y"]
 
 
 def test_start_and_end_are_added_only_when_asked_for():
@@ -107,8 +188,8 @@ def damaged(**changes):
         ({}, "no 'token_kind'"),
         (damaged(special=...), "no 'special'"),
         (damaged(symbols=...), "no 'symbols'"),
-        (damaged(token_kind="byte"), "token_kind must be 'char' or 'space', got 'byte'"),
-        (damaged(token_kind=["char"]), r"token_kind must be 'char' or 'space', got \['char'\]"),
+        (damaged(token_kind="byte"), "token_kind must be 'char', 'space' or 'grapheme', got 'byte'"),
+        (damaged(token_kind=["char"]), r"token_kind must be 'char', 'space' or 'grapheme', got \['char'\]"),
         (damaged(special=["padding", "end", "start", "unknown"]), "'special' must be .*got .*'end', 'start'"),
         (damaged(symbols="ab"), "'symbols' must be a list, got str"),
         (damaged(symbols=["a", 1]), "a symbol must be a str, got 1"),

@@ -115,8 +115,8 @@ def test_more_padding_changes_no_bit(backend, case, dtype, rng):
         real = a if np.isscalar(a) else a[tuple(map(slice, b.shape))]
         if backend == "compiled":
             np.testing.assert_array_equal(real, b)
-        else:  # a BLAS may add up in another order when an array is longer
-            np.testing.assert_allclose(real, b, rtol=1e-5, atol=1e-6)
+        else:  # a BLAS may add up in another order when an array is longer, and what cancels in a sum is as large as its terms
+            np.testing.assert_allclose(real, b, rtol=1e-5, atol=1e-6 * max(1, np.abs(b).max()))
 
 
 @cases

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastattn
-from fastattn.data import Vocabulary
+from fastattn.data import Reading, Vocabulary
 from fastattn.training import EpochRecord, ModelFolderError, Translator, load, model_folder, save
 
 PAIRS = [("ab", "x y"), ("bcd", "y zz"), ("d", "x")]
@@ -106,6 +106,67 @@ def test_the_family_is_saved_and_loaded(tmp_path, choices):
         np.testing.assert_array_equal(p, q)
     texts = ["ab", "", "dcbaab", "?"]
     assert loaded.translate(texts) == translator.translate(texts)
+
+
+READING = Reading(features_column=3, separator=",", normalization="NFC")
+
+
+def make_reader(reading):
+    """A model of sources with features."""
+    sources = Vocabulary.from_texts(["ab\tV\tPST", "ba\tV"], features=True)
+    targets = Vocabulary.from_texts(["ab"])
+    model = fastattn.AttentionSeq2seq(len(sources), 5, 7, target_vocabulary=len(targets), seed=0)
+    return Translator(model, sources, targets, reverse_source=False, max_target_tokens=4, reading=reading)
+
+
+def test_how_pairs_were_read_is_kept(tmp_path):
+    translator = make_reader(READING)
+    save(tmp_path, translator, HISTORY, {})
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["format_version"], config["reading"]["normalization"]) == (3, "NFC")
+    loaded = load(tmp_path)
+    assert loaded.reading == READING
+    assert loaded.source_vocabulary == translator.source_vocabulary
+    texts = ["ab\tV;PST", "ab\tV", "ba\tPST"]
+    assert loaded.translate(texts) == translator.translate(texts)
+
+
+def test_a_plain_reading_changes_nothing_in_the_folder(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["format_version"] == 2
+    assert config.keys() == {
+        *("format_version", "model", "reverse_source", "max_target_tokens", "vocabulary_sha256", "training"),
+    }
+    assert json.loads((folder / "vocabulary.json").read_text())["source"].keys() == {"token_kind", "special", "symbols"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("normalization", "nfc", "the reading: normalization is 'nfc'; expected one of none, NFC, NFD, NFKC"),
+        ("separator", 5, "the reading: separator is 5; expected a str"),
+        ("column", 5, "the reading: 'column' is no option of reading; expected one of source_column, "),
+        ("header", None, "the reading: the reading has no 'header'"),
+        ("features_column", "tags", "the reading: features_column is 'tags'; a name needs header=True"),
+    ],
+)
+def test_a_bad_reading_is_refused(tmp_path, key, value, reason):
+    save(tmp_path, make_reader(READING), HISTORY, {})
+    config = json.loads((tmp_path / "config.json").read_text())
+    if value is None:
+        del config["reading"][key]
+    else:
+        config["reading"][key] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    refused(tmp_path / "config.json", reason)
+
+
+def test_a_reading_that_the_vocabulary_contradicts_is_refused(tmp_path):
+    save(tmp_path, make_reader(READING), HISTORY, {})
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["reading"]["features_column"] = None
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    refused(tmp_path / "config.json", "the reading: features_column is None, but vocabulary.json has features")
 
 
 def test_shared_embeddings_are_saved_once(tmp_path):
@@ -215,9 +276,10 @@ def test_bad_json_is_refused(folder, name, content, reason):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("format_version", 3, "format_version is 3; this fastattn reads 1 and 2"),
-        ("format_version", True, "format_version is True; this fastattn reads 1 and 2"),
+        ("format_version", 4, "format_version is 4; this fastattn reads 1 to 3"),
+        ("format_version", True, "format_version is True; this fastattn reads 1 to 3"),
         ("format_version", None, "format_version is None"),
+        ("format_version", 3, "the reading: a reading must be a JSON object, got NoneType"),
         ("format_version", 1, "the model: embedding is None; expected a whole number"),
         ("reverse_source", 1, "reverse_source is 1; expected true or false"),
         ("model", None, "the model: the config of a model is a JSON NoneType; expected an object"),

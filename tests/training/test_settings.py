@@ -1,16 +1,29 @@
 """The settings of a run: each has its checks, its flag and its line of TOML; and a file of them makes the same run."""
 
 import dataclasses
+import inspect
 import json
 import math
+import sys
 import tomllib
 
 import numpy as np
 import pytest
 
 import fastattn
+from fastattn.data import MissingExtraError, PairsError, Reading
 from fastattn.models.config import DropoutRatios, ModelConfig
-from fastattn.training import ModelFolderError, ModelSettings, Settings, SettingsError, TrainingSettings, load, train
+from fastattn.training import (
+    DataSettings,
+    ModelFolderError,
+    ModelSettings,
+    Settings,
+    SettingsError,
+    Trainer,
+    TrainingSettings,
+    load,
+    train,
+)
 from fastattn.training.kinds import Choice, Column, Dropout, Number, Switch, Text, Whole
 from fastattn.training.settings import SECTIONS, nearest
 
@@ -18,6 +31,16 @@ from fastattn.training.settings import SECTIONS, nearest
 OTHERS = {
     "data": {
         "pairs": 'a "b"\\c\t\x7f.tsv',
+        "source_column": 3,
+        "target_column": "phones",
+        "features_column": 4,
+        "separator": "  ",
+        "features_separator": "+",
+        "header": True,
+        "extra_columns": True,
+        "comment": ";;;",
+        "variants": True,
+        "normalization": "NFD",
         "source_tokens": "space",
         "target_tokens": "space",
         "reverse_source": True,
@@ -51,11 +74,25 @@ OTHERS = {
     "training": {
         "epochs": 4,
         "batch_size": 17,
+        "batch_tokens": 170,
+        "accumulate": 3,
         "optimizer": "sgd",
         "learning_rate": 1e-07,
         "weight_decay": 0.5,
-        "schedule": "constant",
+        "schedule": "cosine",
+        "warmup_steps": 100,
+        "hold": 0.3,
+        "plateau_factor": 0.25,
+        "plateau_patience": 3,
         "max_grad": 0.1,
+        "metric": "token_error_rate",
+        "patience": 4,
+        "keep": "best",
+        "average": "last",
+        "average_count": 3,
+        "ema": 0.999,
+        "max_minutes": 0.5,
+        "log_every": 10,
         "seed": 2**70,
     },
 }
@@ -67,6 +104,9 @@ BESIDE = {
     "attention_size": {"attention": "additive"},
     "input_feeding": {"attentional_size": 5},
     "weight_decay": {"optimizer": "adamw"},
+    "target_column": {"header": True},
+    "plateau_factor": {"schedule": "plateau"},
+    "plateau_patience": {"schedule": "plateau"},
 }
 NAMES = [(section.title(), name) for section in SECTIONS for name, _ in section.settings()]
 
@@ -79,6 +119,13 @@ def test_each_setting_goes_through_toml(title, name):
     assert Settings.from_toml(settings.to_toml()) == settings != Settings()
 
 
+def test_every_option_of_reading_and_of_fit_is_a_setting():
+    assert {field.name for field in dataclasses.fields(Reading)} <= {name for name, _ in DataSettings.settings()}
+    options = {p.name for p in inspect.signature(Trainer.fit).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    of_the_run = {"source_lengths", "target_lengths", "validation_data", "callbacks", "on_step", "progress", "bucket"}
+    assert options - of_the_run <= {name for name, _ in TrainingSettings.settings()}
+
+
 def test_every_option_of_a_model_is_a_setting():
     names = {field.name for field in dataclasses.fields(ModelConfig)} - {"source_vocabulary", "target_vocabulary"}
     assert names == {name for name, _ in ModelSettings.settings()}
@@ -86,7 +133,7 @@ def test_every_option_of_a_model_is_a_setting():
 
 def test_no_two_settings_have_one_name():
     names = [name for _, name in NAMES]
-    assert len(names) == len(set(names)) > 30
+    assert len(names) == len(set(names)) > 50
 
 
 @pytest.mark.parametrize("name", [name for name, _ in ModelSettings.settings()])
@@ -154,7 +201,7 @@ def test_what_a_document_leaves_out_is_at_its_default():
         ("[training]\nmax_grad = 0", "training.max_grad is 0; expected a number above 0"),
         ('[training]\nepochs = "none"', """training.epochs is 'none'; expected a whole number of at least 1, or "auto\""""),
         ("[data]\npairs = 3", """data.pairs is 3; expected a text, or "" for none"""),
-        ('[data]\nsource_tokens = "word"', "data.source_tokens is 'word'; expected one of char, space"),
+        ('[data]\nsource_tokens = "word"', "data.source_tokens is 'word'; expected one of char, space, grapheme"),
         ("[model\n", "is not TOML: "),
         ("[model]\nhidden = 3\nhidden = 4", "is not TOML: Cannot overwrite a value (at "),
     ],
@@ -176,6 +223,17 @@ def test_what_cannot_be_is_said(tmp_path, text, reason):
         ('[data]\npairs = "a"\nvalid = "b"\nvalid_fraction = 0.1', "are both given; expected one of them"),
         ("[model]\nbidirectional = true", 'model: attention="dot" multiplies states of equal widths'),
         ("[training]\nweight_decay = 0.1", 'only optimizer = "adamw" has one'),
+        (
+            '[training]\naverage = "best"\nema = 0.5',
+            "training.average is 'best', and training.ema is 0.5; expected one of them",
+        ),
+        ('[training]\naverage = "last"\nkeep = "best"', """and training.keep is "best"; expected one of them"""),
+        ('[training]\nschedule = "constant"\nhold = 0.5', "hold is 0.5, but schedule 'constant' has none"),
+        ("[training]\nplateau_factor = 0.1", "plateau_factor is 0.1, but schedule 'linear' has none"),
+        ('[training]\nschedule = "inverse_sqrt"\nwarmup_steps = 0', "training: warmup_steps is 0; expected"),
+        ('[data]\ntarget_column = "phones"', "data: target_column is 'phones'; a name needs header=True"),
+        ("[data]\ntarget_column = 1", "data: source_column and target_column are both 1; expected different columns"),
+        ("[data]\nfeatures_column = 3\n[model]\nshare_embeddings = true", "model.share_embeddings needs one vocabulary"),
         (
             '[data]\nsource_tokens = "space"\n[model]\nshare_embeddings = true',
             "model.share_embeddings needs one kind of tokens",
@@ -291,6 +349,8 @@ def pairs(tmp_path):
 
 
 SMALL = {"embedding": 3, "hidden": 4, "epochs": 2, "batch_size": 5}
+# The exact match of so small a model stays where it is.
+NO_BETTER = {"metric": "exact_match", "valid_fraction": 0.3, "epochs": 4}
 # Every option of the model stands in one of these.
 RUNS = [
     {},
@@ -300,13 +360,16 @@ RUNS = [
     {"attention": "none", "decoder_layers": 2, "forget_bias": 0.5, "orthogonal": True, "optimizer": "sgd"},
     {"tie_embeddings": True, "share_embeddings": True, "dropout": {"output": 0.1}, "optimizer": "adamw", "weight_decay": 0.3},
     {"reverse_source": True, "valid_fraction": 0, "schedule": "constant", "max_grad": 0.5, "seed": 3, "attention": "general"},
+    {"batch_tokens": 30, "batch_size": 64, "accumulate": 2, "schedule": "inverse_sqrt", "warmup_steps": 3, "dropout": 0.1},
+    {"schedule": "cosine", "hold": 0.25, "average": "best", "average_count": 2, "metric": "loss", "normalization": "NFD"},
+    {"schedule": "plateau", "plateau_factor": 0.1, "keep": "best", "patience": 1, "metric": "token_error_rate", "ema": 0.5},
 ]
 
 
 @pytest.mark.parametrize("choices", RUNS)
 def test_training_from_the_saved_settings_gives_the_same_bits(tmp_path, pairs, choices):
     with fastattn.use_backend("reference"):
-        first = train(Settings.of(pairs=str(pairs), **SMALL, **choices), tmp_path / "a")
+        first = train(Settings.of(pairs=str(pairs), **{**SMALL, **choices}), tmp_path / "a")
         train(Settings.read(tmp_path / "a" / "config.toml"), tmp_path / "b")
     for name in ("model.safetensors", "config.json", "vocabulary.json", "config.toml"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
@@ -316,14 +379,35 @@ def test_training_from_the_saved_settings_gives_the_same_bits(tmp_path, pairs, c
     assert settings == Settings.of(pairs=str(pairs), **{"valid_fraction": 0.05, **SMALL, **choices})
 
 
-DIFFERENT = [{"optimizer": "adamw"}, {"optimizer": "sgd"}, {"seed": 1}, {"schedule": "constant"}, {"max_grad": 0.1}]
+# Each with what it differs from.
+DIFFERENT = [
+    ({}, {"optimizer": "adamw"}),
+    ({}, {"optimizer": "sgd"}),
+    ({"optimizer": "adamw"}, {"optimizer": "adamw", "weight_decay": 0.5}),
+    ({}, {"seed": 1}),
+    ({}, {"schedule": "constant"}),
+    ({}, {"warmup_steps": 3}),
+    ({}, {"hold": 0.5}),
+    ({"schedule": "plateau", **NO_BETTER}, {"schedule": "plateau", "plateau_factor": 0.1, **NO_BETTER}),
+    ({"schedule": "plateau", **NO_BETTER}, {"schedule": "plateau", "plateau_patience": 2, **NO_BETTER}),
+    ({}, {"max_grad": 0.1}),
+    ({}, {"batch_tokens": 20, "batch_size": 5}),
+    ({}, {"accumulate": 2}),
+    ({}, {"epochs": 3}),
+    ({}, {"average": "last"}),
+    ({"average": "last"}, {"average": "last", "average_count": 1}),
+    ({"average": "best", "average_count": 1, "metric": "loss"}, {"average": "best", "average_count": 2, "metric": "loss"}),
+    ({}, {"ema": 0.5}),
+    (NO_BETTER, {"patience": 1, **NO_BETTER}),
+    (NO_BETTER, {"keep": "best", **NO_BETTER}),
+]
 
 
-@pytest.mark.parametrize("different", DIFFERENT)
-def test_each_setting_of_the_training_makes_a_difference(tmp_path, pairs, different):
+@pytest.mark.parametrize(("choices", "others"), DIFFERENT)
+def test_each_setting_of_the_training_makes_a_difference(tmp_path, pairs, choices, others):
     with fastattn.use_backend("reference"):
-        for folder, choices in (("a", {}), ("b", different)):
-            train(Settings.of(pairs=str(pairs), **SMALL, **choices), tmp_path / folder)
+        for folder, given in (("a", choices), ("b", others)):
+            train(Settings.of(pairs=str(pairs), **{**SMALL, **given}), tmp_path / folder)
     tensors = [load(tmp_path / folder).model.params for folder in "ab"]
     assert not all(np.array_equal(a, b) for a, b in zip(*tensors))
 
@@ -356,3 +440,82 @@ def test_from_python_with_callbacks_and_a_folder_of_ones_own(tmp_path, pairs):
     assert seen == run.history
     assert len(again.history) == len((tmp_path / "m" / "history.jsonl").read_text().splitlines()) == 1
     assert json.loads((tmp_path / "m" / "config.json").read_text())["training"]["epochs"] == 1
+
+
+def test_the_kept_weights_stand_in_the_folder(tmp_path, pairs):
+    """In the end, whichever they are, and with keep "best" at every moment."""
+    seen = []
+
+    def see(record):
+        seen.append((record.best, load(tmp_path / "m").model.params))
+
+    for choices in ({**NO_BETTER, "keep": "best"}, {"average": "last"}, {"ema": 0.9}):
+        seen.clear()
+        with fastattn.use_backend("reference"):
+            settings = Settings.of(pairs=str(pairs), **{**SMALL, **choices, "epochs": 3})
+            run = train(settings, tmp_path / "m", overwrite=True, callbacks=[see])
+        for kept, param in zip(load(tmp_path / "m").model.params, run.translator.model.params, strict=True):
+            np.testing.assert_array_equal(kept, param)
+        assert run.outcome is not None
+        if "keep" in choices:
+            assert [best for best, _ in seen] == [True, False, False]
+            assert all(np.array_equal(a, b) for a, b in zip(seen[0][1], seen[2][1], strict=True))
+            assert (run.saved, run.outcome.epochs) == (1, (1,))
+        assert len((tmp_path / "m" / "history.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("choices", [{"patience": 1}, {"keep": "best"}, {"average": "best"}, {"schedule": "plateau"}])
+def test_without_held_out_pairs_nothing_goes_by_them(tmp_path, pairs, choices):
+    name, value = next(iter(choices.items()))
+    with pytest.raises(SettingsError) as error:
+        train(Settings.of(pairs=str(pairs), valid_fraction=0, **choices), tmp_path / "m")
+    assert str(error.value).startswith(f"training.{name} is {value!r}, which goes by held-out pairs")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_pair_that_no_batch_has_room_for(tmp_path, pairs):
+    pairs.write_text("ab\tc\nabcdefg\tx\n")
+    with pytest.raises(
+        SettingsError, match=r"batch_tokens is 9, but .*pairs\.tsv has a pair of 10 tokens, 'abcdefg' and 'x'; exp"
+    ):
+        train(Settings.of(pairs=str(pairs), valid_fraction=0, batch_tokens=9), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_dates_are_no_file_with_columns(tmp_path):
+    with pytest.raises(SettingsError, match=r"^data\.variants is True, but needs PAIRS\.tsv"):
+        train(Settings.of(variants=True), tmp_path / "m")
+
+
+def test_how_pairs_are_read(tmp_path):
+    """A header, columns, features, comments and blank lines; the model keeps it."""
+    path = tmp_path / "pairs.csv"
+    path.write_text("lemma,tags,form\n# a comment\n\n" + "".join(f"{a},V;PST,{a}ed\n{a},V;3SG,{a}s\n" for a in "abcdef"))
+    reading = {"source_column": "lemma", "target_column": "form", "features_column": "tags", "header": True}
+    settings = Settings.of(pairs=str(path), separator=",", comment="#", **reading, **SMALL)
+    with fastattn.use_backend("reference"):
+        run = train(settings, tmp_path / "a")
+        train(Settings.read(tmp_path / "a" / "config.toml"), tmp_path / "b")
+        assert len(load(tmp_path / "a").translate(["a\tV;PST"])) == 1
+    assert (run.corpus.blank_lines, run.corpus.comment_lines) == (1, 1)
+    assert load(tmp_path / "a").source_vocabulary.features == ("3SG", "PST", "V")
+    assert load(tmp_path / "a").reading == settings.data.reading
+    for name in ("model.safetensors", "config.json", "vocabulary.json", "config.toml"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    path.write_text(path.read_text() + "x,y\n")
+    with pytest.raises(PairsError, match=r"pairs\.csv:16: "):
+        train(settings, tmp_path / "c")
+
+
+def test_a_missing_extra_is_said_before_anything_is_written(tmp_path, pairs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+    with pytest.raises(MissingExtraError, match=r"fastattn\[grapheme\]"):
+        train(Settings.of(pairs=str(pairs), source_tokens="grapheme"), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_limit_of_time(tmp_path, pairs):
+    with fastattn.use_backend("reference"):
+        run = train(Settings.of(pairs=str(pairs), **{**SMALL, "epochs": 10**6}, max_minutes=0.005), tmp_path / "m")
+    assert "the time, 0.005 minutes, was up" in str(run.outcome)
+    assert load(tmp_path / "m").model.params

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastattn
-from fastattn.data import END, START, Vocabulary
+from fastattn.data import END, START, Reading, Vocabulary
 from fastattn.training import SourceError, Translator, translator
 
 
@@ -93,3 +93,92 @@ def test_attend_ends_with_the_end_symbol():
     it.model.params[9][END] = 100  # the output's bias
     assert it.attend("abc")[1] == [END]
     assert it.translate(["abc"]) == [""]
+
+
+def test_one_text_is_no_list_of_letters():
+    for texts in ("hello", b"hello"):
+        with pytest.raises(TypeError, match=r"texts is b?'hello'; expected a sequence of str"):
+            make_translator().translate(texts)
+    with pytest.raises(TypeError, match="text 1 is 5; expected a str"):
+        make_translator().translate(["a", 5])
+
+
+def test_what_becomes_of_symbols_that_the_model_never_saw():
+    it = make_translator()
+    texts = ["ab", "日a本日", "", "c"]
+    assert it.unknown_symbols("日a本日") == ["日", "本"]
+    assert it.unknown_symbols("ab") == it.unknown_symbols("") == []
+    known = it.translate(["ab", "c"])
+    asked = it.translate(texts)
+    assert asked == it.translate(texts, unknown="answer") == [known[0], asked[1], "", known[1]]
+    assert asked[1] != ""
+    assert it.translate(texts, unknown="empty") == [known[0], "", "", known[1]]
+    assert it.translate(texts, unknown="copy") == [known[0], "日a本日", "", known[1]]
+    with pytest.raises(SourceError, match=r"^the source has symbols that the model never saw: '日', '本'$") as caught:
+        it.translate(texts, unknown="fail")
+    assert caught.value.index == 1
+    assert it.translate(["ab", "c"], unknown="fail") == known
+    with pytest.raises(ValueError, match="unknown is 'skip'; expected one of answer, empty, copy, fail"):
+        it.translate(texts, unknown="skip")
+
+
+def test_check_says_what_translate_would_say():
+    it = make_translator()
+    it.check("日")
+    it.check("日", unknown="copy")
+    with pytest.raises(SourceError, match="never saw: '日'"):
+        it.check("日", unknown="fail")
+
+
+def test_symbols_that_cannot_be_seen_are_shown_as_numbers():
+    assert translator.shown(["a", "\u0301", "\n", "e\u0301", "\u200b"]) == "'a', U+0301, U+000A, 'e\u0301', U+200B"
+    assert translator.shown("abcdefghijkl") == "'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j' and 2 more"
+
+
+def test_normalisation_is_applied_to_what_is_asked():
+    vocabulary = Vocabulary.from_texts(["éèb"])
+    model = fastattn.AttentionSeq2seq(len(vocabulary), 5, 9, dtype="float64", seed=11)
+    options = {"reverse_source": False, "max_target_tokens": 7}
+    plain = Translator(model, vocabulary, vocabulary, **options)
+    composing = Translator(model, vocabulary, vocabulary, reading=Reading(normalization="NFC"), **options)
+    composed, decomposed = "éèb", "e\u0301e\u0300b"
+    assert plain.unknown_symbols(decomposed) == ["e", "\u0301", "\u0300"]
+    assert composing.unknown_symbols(decomposed) == []
+    assert composing.translate([decomposed]) == plain.translate([composed]) != plain.translate([decomposed])
+    assert composing.attend(decomposed)[0] == ["é", "è", "b"]
+    assert composing.translate(["e\u0301!"], unknown="copy") == ["e\u0301!"]  # as it was given
+
+
+def featured_translator():
+    sources = Vocabulary.from_texts(["run\tV\tPST", "nur\tV\tSG"], features=True)
+    targets = Vocabulary.from_texts(["runa"])
+    model = fastattn.AttentionSeq2seq(len(sources), 5, 9, target_vocabulary=len(targets), dtype="float64", seed=11)
+    reading = Reading(features_column=3)
+    return Translator(model, sources, targets, reverse_source=False, max_target_tokens=7, reading=reading)
+
+
+def test_features_are_read_with_the_text():
+    it = featured_translator()
+    answers = it.translate(["run\tV;PST", "run\tV;SG", ""])
+    assert answers == it.translate(["run\tV\tPST", "run\tV\tSG", " "])
+    assert answers[2] == ""
+    symbols, _, weights = it.attend("run\tV;PST")
+    assert symbols == ["V", "PST", "r", "u", "n"]
+    assert (weights[0] != it.attend("run\tV;SG")[2][0]).all()
+    assert it.unknown_symbols("run\tV;FUT") == ["FUT"]
+    assert it.translate(["ran\tV;FUT"], unknown="copy") == ["ran"]
+    with pytest.raises(SourceError, match="no tab; expected source<TAB>features") as caught:
+        it.translate(["run\tV", "run"])
+    assert caught.value.index == 1
+
+
+def test_features_stand_in_the_reading_and_in_the_vocabulary_or_in_neither():
+    it = featured_translator()
+    options = {"reverse_source": False, "max_target_tokens": 7}
+    for vocabularies, reading in (
+        ((it.source_vocabulary, it.target_vocabulary), Reading()),
+        ((it.target_vocabulary, it.target_vocabulary), it.reading),
+        ((it.source_vocabulary, it.source_vocabulary), it.reading),
+    ):
+        with pytest.raises(ValueError, match="expected features in the source's vocabulary, if in any"):
+            Translator(it.model, *vocabularies, reading=reading, **options)

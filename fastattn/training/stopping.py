@@ -1,0 +1,74 @@
+"""When a training ends before its last epoch: no better validation for some time, or the time is up."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from .optimizer import checked_number
+from .records import EpochRecord
+
+Metric = Literal["exact_match", "token_error_rate", "loss"]
+METRICS: dict[str, str] = {"exact_match": "exact match", "token_error_rate": "token error rate", "loss": "validation loss"}
+
+
+def score_of(record: EpochRecord, metric: str) -> float:
+    """What the metric says of an epoch that was validated: the higher, the better."""
+    value = getattr(record, f"valid_{metric}")
+    return value if metric == "exact_match" else -value
+
+
+def said(record: EpochRecord, metric: str) -> str:
+    """The metric of an epoch, for people to read."""
+    value = getattr(record, f"valid_{metric}")
+    return f"{METRICS[metric]} {value:.4f}" if metric == "loss" else f"{METRICS[metric]} {value:.2%}"
+
+
+class Watch:
+    """Sees scores one by one, and counts how many since the best; of equal ones the first is the best.
+
+    patience: how many scores in a row may be no better than the best before it is over; None: any number.
+    """
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.patience = patience
+        self.best = -math.inf
+        self.waited = 0
+
+    def see(self, score: float) -> bool:
+        """Whether the score is better than all before."""
+        if better := score > self.best:
+            self.best, self.waited = score, 0
+        else:
+            self.waited += 1
+        return better
+
+    @property
+    def is_over(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
+
+
+class Clock:
+    """The time of a fit, and its limit if there is one.
+
+    What comes after the last step, above all a validation, has to end within the limit, too: ``reserve`` is how long it
+    took at most until now, in seconds, and the steps have the rest.
+    """
+
+    def __init__(self, max_minutes: float | None, now: Callable[[], float] = time.perf_counter) -> None:
+        limit = math.inf if max_minutes is None else 60 * checked_number("max_minutes", max_minutes, 0, low_is_allowed=False)
+        self.now, self.began, self.limit, self.reserve = now, now(), limit, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the clock was made."""
+        return self.now() - self.began
+
+    def part(self, seconds: float) -> float:
+        """The part of the time for steps that is over after so many seconds, from 0 to 1; without a limit 0."""
+        time_for_steps = self.limit - self.reserve
+        return min(1.0, seconds / time_for_steps) if time_for_steps > 0 else 1.0
+
+    def is_up(self, next_step: float = 0.0) -> bool:
+        """Whether a step of so many seconds would end too late."""
+        return self.seconds + next_step >= self.limit - self.reserve
