@@ -22,7 +22,7 @@ from .layers import (
     Tanh,
     WeightSum,
 )
-from .models import AttentionSeq2seq, Decoder, Encoder, ModelConfig
+from .models import AttentionSeq2seq, Decoder, Encoder, Ensemble, ModelConfig, SearchResult
 
 if TYPE_CHECKING:
     from .training import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop, Trainer, clip_grads
@@ -45,11 +45,13 @@ __all__ = [
     "Embedding",
     "EmbeddingLSTM",
     "Encoder",
+    "Ensemble",
     "InputFeedingLSTM",
     "ModelConfig",
     "Momentum",
     "Nesterov",
     "RMSprop",
+    "SearchResult",
     "Softmax",
     "SoftmaxCrossEntropy",
     "SoftmaxLayer",

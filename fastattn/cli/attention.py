@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .common import UserError, choose_computing
+from .reading import UnknownSymbols
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "bottom, the darker the more attention. Needs matplotlib: pip install 'fastattn[plot]'.",
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
-    parser.add_argument("text", metavar="TEXT", help="what to translate")
+    parser.add_argument("text", metavar="TEXT", help="what to translate, as for `fastattn translate`")
     parser.add_argument(
         "--out",
         required=True,
@@ -55,6 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
     if translator.model.config.attention is None:
         raise UserError(f"{arguments.folder}: the model has no attention")
     source, ids, weights = translator.attend(arguments.text)
+    unknown = UnknownSymbols(translator)
+    unknown.count([arguments.text])
+    unknown.say()
     vocabulary = translator.target_vocabulary
     answer = ["end" if number == END else vocabulary.decode([number]) or SPECIAL[number] for number in ids]
     atomic_write(arguments.out, picture(source, answer, weights, ending))

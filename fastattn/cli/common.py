@@ -101,6 +101,14 @@ def positive_number(text: str) -> float:
     return number
 
 
+def at_least_zero(text: str) -> float:
+    """A type for argparse."""
+    number = _number(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return number
+
+
 def fraction(text: str) -> float:
     """A type for argparse: 0 <= X < 1."""
     number = _number(text)

@@ -9,8 +9,9 @@ import shlex
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from . import decoding
 from .common import UserError, allow_between, choose_computing
 from .reading import UnknownSymbols, add_unknown
 
@@ -33,6 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Translate each TEXT, or else each line of standard input (UTF-8): one line of output for each, in "
         "order, written as soon as its input is there. An empty line has an empty answer. A model of sources with features "
         "takes source, tab, features.",
+        allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
     # Without a default, argparse would name TEXT among what is missing.
@@ -49,6 +51,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="answer a line that cannot be translated with an empty one, say so, go on, and exit with 1 at the end",
     )
+    decoding.add_options(parser)
     allow_between(parser)
     # For the sub-command's own complaints about its usage.
     parser.set_defaults(run=run, wrong_usage=parser.error)
@@ -56,12 +59,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> None:
     """Translates the texts, or a file or standard input until it ends."""
-    from fastattn.training import load
-
     if arguments.texts and arguments.input is not None:
         arguments.wrong_usage("--input and TEXT: expected one of the two")
+    how = decoding.Decoding.of(arguments)
     choose_computing()
-    answers = Answers(load(arguments.folder), arguments.unknown, arguments.keep_going)
+    answers = Answers(decoding.load(arguments.folder, arguments.ensemble), how, arguments.unknown, arguments.keep_going)
     if arguments.texts:
         for text in filter(_is_file, arguments.texts):
             print(f"fastattn: {text} is translated as a text; --input {shlex.quote(text)} reads the file", file=sys.stderr)
@@ -79,24 +81,24 @@ def run(arguments: argparse.Namespace) -> None:
 class Answers:
     """Prints answers, a line for each text, and keeps count of what could not be read or was never seen."""
 
-    def __init__(self, translator: "Translator", unknown: str = "answer", keep_going: bool = False):
+    def __init__(self, translator: "Translator", how: decoding.Decoding, unknown: str = "answer", keep_going: bool = False):
         self.translator = translator
+        self.how = how
         self.unknown = unknown
         self.unknown_symbols = UnknownSymbols(translator)
         self.keep_going = keep_going
         self.done = self.bad = 0
 
     def write(self, texts: list[str], place: str = "") -> None:
-        """Prints a line for each text. place: what an error says before the number of the line."""
+        """Prints a line for each text, or what ``how`` wants. place: what an error says before the number of the line."""
         from fastattn.training import SourceError
 
-        if self.keep_going:
-            texts = [self.checked(text, f"{place}line {n}") for n, text in enumerate(texts, start=self.done + 1)]
+        asked = [self.read(text, f"{place}line {number}") for number, text in enumerate(texts, start=self.done + 1)]
         try:
-            answers = self.translator.translate(texts, unknown=self.unknown)
+            answers = self.how.lines(self.translator, asked, self.done, self.unknown)
         except SourceError as error:
             raise UserError(f"{place}line {self.done + error.index + 1}: {error}") from error
-        self.unknown_symbols.count(texts)
+        self.unknown_symbols.count(each["source"] for each in asked)
         self.done += len(texts)
         sys.stdout.write("".join(f"{line}\n" for line in answers))
         sys.stdout.flush()
@@ -116,16 +118,16 @@ class Answers:
                     texts = [""]
             self.write(texts, place)
 
-    def checked(self, text: str, place: str) -> str:
-        """The text, or an empty one where it cannot be translated."""
-        from fastattn.training import SourceError
-
+    def read(self, text: str, place: str) -> dict[str, Any]:
+        """What is asked, with a "source"; an empty one where it cannot be read, or translated if there is to be no end."""
         try:
-            self.translator.check(text, unknown=self.unknown)
-        except SourceError as error:
+            asked = self.how.read(text)
+            if self.keep_going:
+                self.translator.check(asked["source"], unknown=self.unknown)
+        except ValueError as error:
             self.refuse(f"{place}: {error}", error)
-            return ""
-        return text
+            return {"source": ""}
+        return asked
 
     def refuse(self, problem: str, cause: Exception) -> None:
         """UserError, or a line on standard error if that is to be no end."""

@@ -137,6 +137,15 @@ def ratio(name: str, given: float) -> float:
     return float(given)
 
 
+def at_least_zero(name: str, given: float) -> float:
+    """``given`` as a finite number of at least 0."""
+    if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} is {given!r}; expected a number")
+    if not 0 <= given < float("inf"):
+        raise ValueError(f"{name} is {given!r}; expected a finite number of at least 0")
+    return float(given)
+
+
 def seed(name: str, given: int) -> int:
     """``given`` as a whole number from 0 to 2^64 - 1."""
     if isinstance(given, bool) or not isinstance(given, int | np.integer):

@@ -38,7 +38,7 @@ def greedy(
 ) -> Found:
     """x (N, T1), by any model: step by step, of the samples that have not ended."""
     N, T1 = x.shape
-    steps = Steps(decoder, *_encoded(encoder, x, lengths), lengths)
+    steps = Steps(decoder, *encoded(encoder, x, lengths), lengths)
     ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
     weights = np.zeros((N, sample_size, T1), decoder.params[0].dtype)
     running, tokens = np.arange(N), np.full((N, 1), start_id)
@@ -58,7 +58,7 @@ def greedy(
     return ids, weights
 
 
-def _encoded(encoder: Encoder, x: Array, lengths: Array | None) -> tuple[Array, list[State]]:
+def encoded(encoder: Encoder, x: Array, lengths: Array | None) -> tuple[Array, list[State]]:
     """x (N, T1) -> what `Encoder.forward` returns, and its ``final_states``."""
     none: list[Array | None] = [None] * len(encoder.layers)
     hs, states = _through_layers(encoder, x, none, none, lengths)
@@ -68,12 +68,24 @@ def _encoded(encoder: Encoder, x: Array, lengths: Array | None) -> tuple[Array, 
 
 
 def _through_layers(
-    model: Encoder | Decoder, ids: Array, h: list[Array | None], c: list[Array | None], lengths: Array | None
+    model: Encoder | Decoder,
+    ids: Array,
+    h: list[Array | None],
+    c: list[Array | None],
+    lengths: Array | None,
+    fed: Array | None = None,
 ) -> tuple[Array, list[tuple[Any, ...]]]:
-    """ids (N, T) -> hs (N, T, GH), and the state (G, N, H) that each layer ends in. h, c: that each starts from."""
+    """ids (N, T) -> hs (N, T, GH), and the state (G, N, H) that each layer ends in. h, c: that each starts from.
+
+    fed (N, T, K): what the first layer reads beside the tokens.
+    """
     kernels, (W,), (first, *others) = backend.kernels(), model.embedding.weights(), model.layers
-    residual = isinstance(model.lstm, StackedLSTM) and model.lstm.residual
-    hs, *end, _ = kernels.embedding_lstm_forward(W, ids, first.weights(), h[0], c[0], None, lengths)
+    residual = isinstance(model.lstm, StackedLSTM | InputFeedingLSTM) and model.lstm.residual
+    if fed is None:
+        hs, *end, _ = kernels.embedding_lstm_forward(W, ids, first.weights(), h[0], c[0], None, lengths)
+    else:
+        read = np.concatenate((kernels.embedding_forward(W, ids, lengths), fed), axis=2)
+        hs, *end, _ = kernels.lstm_forward(read, first.weights(), h[0], c[0], None, lengths)
     ends = [tuple(end)]
     for layer, h0, c0 in zip(others, h[1:], c[1:], strict=True):
         ys, *end, _ = kernels.lstm_forward(hs, layer.weights(), h0, c0, None, lengths)
@@ -109,43 +121,125 @@ class Steps:
 
     def keep(self, samples: Array) -> None:
         """Goes on with these samples alone."""
+        self.keep_sources(samples)
+        self.follow(samples)
+
+    def keep_sources(self, samples: Array) -> None:
+        """Goes on with the sources of these samples alone."""
         values = self.values[samples]
         if self.keys is not None:
             self.keys = values if self.keys is self.values else self.keys[samples]  # the kernel asks whether they are one
         self.values = values
         self.lengths = None if self.lengths is None else self.lengths[samples]
-        self.h, self.c = (np.take(s, samples, axis=1) for s in (self.h, self.c))
-        self.fed = None if self.fed is None else self.fed[samples]
 
-    def next(self, tokens: Array) -> tuple[Array, Array | None]:
-        """tokens (n, 1) -> scores (n, 1, V) of the next ones, and weights (n, 1, T1); None without attention."""
-        kernels, decoder = backend.kernels(), self.decoder
-        feeds = isinstance(decoder.lstm, InputFeedingLSTM)
-        out, a = self._next_fed(decoder.lstm, tokens) if feeds else self._next_attended(tokens)
-        if decoder.projection is not None:
-            out = kernels.affine_forward(out, *decoder.projection.weights(), None, None)
-        return kernels.affine_forward(out, *self.of_scores, None), a
+    def follow(self, rows: Array) -> None:
+        """Goes on from the states of these rows."""
+        self.h, self.c = (np.take(s, rows, axis=1) for s in (self.h, self.c))
+        self.fed = None if self.fed is None else self.fed[rows]
 
-    def _next_fed(self, lstm: Any, tokens: Array) -> tuple[Array, Array]:
-        """tokens (n, 1) -> h~ (n, 1, K), weights (n, 1, T1)."""
+    def next(self, tokens: Array, lengths: Array | None = None) -> tuple[Array, Array | None]:
+        """tokens (n, T) -> scores (n, T, V) of the next ones, and weights (n, T, T1); None without attention.
+
+        T is 1 but for a target that is known; lengths: how many of its tokens are real.
+        """
+        feeds = isinstance(self.decoder.lstm, InputFeedingLSTM)
+        out, a = self._next_fed(self.decoder.lstm, tokens, lengths) if feeds else self._next_attended(tokens, lengths)
+        return self._scores(out, lengths), a
+
+    def _scores(self, out: Array, lengths: Array | None) -> Array:
+        """out (n, T, K) -> (n, T, V)."""
+        kernels = backend.kernels()
+        if self.decoder.projection is not None:
+            out = kernels.affine_forward(out, *self.decoder.projection.weights(), None, lengths)
+        return kernels.affine_forward(out, *self.of_scores, lengths)
+
+    def _next_fed(self, lstm: Any, tokens: Array, lengths: Array | None) -> tuple[Array, Array]:
+        """tokens (n, T) -> h~ (n, T, K), weights (n, T, T1)."""
         attention, weights = lstm.attention, [weight for each in lstm.lstms for weight in each.weights()]
         out, a, self.h, self.c, _ = backend.kernels().input_feeding_forward(
             *(*self.decoder.embedding.weights(), tokens, self.keys, self.values, weights, *lstm.attentional.weights()),
             *(attention.W_query, attention.v, self.scale, self.h, self.c, self.fed, None, None, lstm.residual),
-            *(self.lengths, None),
+            *(self.lengths, lengths),
         )
         self.fed = out[:, 0]
         return out, a
 
-    def _next_attended(self, tokens: Array) -> tuple[Array, Array | None]:
-        """tokens (n, 1) -> what the scores are made of (n, 1, K), weights (n, 1, T1)."""
+    def _next_attended(self, tokens: Array, lengths: Array | None) -> tuple[Array, Array | None]:
+        """tokens (n, T) -> what the scores are made of (n, T, K), weights (n, T, T1)."""
         kernels, decoder, attention = backend.kernels(), self.decoder, self.decoder.attention
-        out, ends = _through_layers(decoder, tokens, [*self.h[:, None]], [*self.c[:, None]], None)
+        out, ends = _through_layers(decoder, tokens, [*self.h[:, None]], [*self.c[:, None]], lengths)
         self.h, self.c = (np.concatenate(of_layers) for of_layers in zip(*ends))
         a = None
         if attention is not None:
-            given = self.keys, self.values, attention.queries(out, None), out
-            out, a = kernels.attention_forward(*given, attention.v, self.scale, self.lengths, None)
+            given = self.keys, self.values, attention.queries(out, lengths), out
+            out, a = kernels.attention_forward(*given, attention.v, self.scale, self.lengths, lengths)
         if decoder.attentional is not None:
-            out = kernels.tanh_forward(kernels.affine_forward(out, *decoder.attentional.affine.weights(), None, None))
+            of_attentional = *decoder.attentional.affine.weights(), None, lengths
+            out = kernels.tanh_forward(kernels.affine_forward(out, *of_attentional))
         return out, a
+
+
+class Hypotheses(Steps):
+    """The same for several targets of a sample at once: a row for each, those of a sample next to each other.
+
+    The states are the rows'; the source stands there once for each sample, for attention takes a sample's rows as if they were
+    steps of one target.
+    """
+
+    def __init__(self, decoder: Decoder, hs_enc: Array, states: list[State], lengths: Array | None) -> None:
+        super().__init__(decoder, hs_enc, states, lengths)
+        self.widths = np.ones(len(hs_enc), np.int64)
+        if isinstance(decoder.lstm, InputFeedingLSTM):
+            self.fed = np.zeros((len(hs_enc), decoder.lstm.output_width), hs_enc.dtype)
+
+    def go_on(self, samples: Array, widths: Array, rows: Array) -> None:
+        """With these samples alone, each with so many rows; they go on from the states of these rows (R,)."""
+        if len(samples) < len(self.values):
+            self.keep_sources(samples)
+        self.widths = widths
+        self.follow(rows)
+
+    def next_of_rows(self, tokens: Array) -> tuple[Array, Array | None]:
+        """tokens (R,) -> scores (R, V) of the next ones, and weights (R, T1); None without attention."""
+        kernels, decoder = backend.kernels(), self.decoder
+        fed, attentional = None, decoder.attentional and decoder.attentional.affine
+        if isinstance(decoder.lstm, InputFeedingLSTM):
+            assert self.fed is not None
+            fed, attentional = self.fed[:, None], decoder.lstm.attentional
+        out, ends = _through_layers(decoder, tokens[:, None], [*self.h[:, None]], [*self.c[:, None]], None, fed)
+        self.h, self.c = (np.concatenate(of_layers) for of_layers in zip(*ends))
+        a = None
+        if decoder.attention is not None:
+            out, a = self._attended(out)
+        if attentional is not None:
+            out = kernels.tanh_forward(kernels.affine_forward(out, *attentional.weights(), None, None))
+        if fed is not None:
+            self.fed = out[:, 0]
+        return self._scores(out, None)[:, 0], a
+
+    def _attended(self, out: Array) -> tuple[Array, Array]:
+        """out (R, 1, H) -> [context | out] (R, 1, E + H), weights (R, T1)."""
+        attention = self.decoder.attention
+        assert attention is not None
+        queries = attention.queries(out, None)
+        samples, width = len(self.widths), int(self.widths.max())
+        lengths = None if (self.widths == width).all() else self.widths
+        if lengths is None:
+            places = None
+            states, queries = (rows.reshape(samples, width, -1) for rows in (out, queries))
+        else:
+            places = np.flatnonzero(np.arange(width) < lengths[:, None])
+            states, queries = (_at(places, rows[:, 0], samples, width) for rows in (out, queries))
+        given = self.keys, self.values, queries, states, attention.v, self.scale
+        joined, a = backend.kernels().attention_forward(*given, self.lengths, lengths)
+        joined, a = (array.reshape(samples * width, -1) for array in (joined, a))
+        if places is not None:
+            joined, a = joined[places], a[places]
+        return joined[:, None], a
+
+
+def _at(places: Array, rows: Array, samples: int, width: int) -> Array:
+    """rows (R, H) -> (samples, width, H) with these rows at the flat places (R,), and anything elsewhere."""
+    spread = np.empty((samples * width, rows.shape[1]), rows.dtype)
+    spread[places] = rows
+    return spread.reshape(samples, width, -1)

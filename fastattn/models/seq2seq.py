@@ -1,8 +1,8 @@
 """The whole model: encoder, attentive decoder, loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Literal, Self, overload
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -18,10 +18,10 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .initial import Weights
 from .parts import model_parts, tensor_shapes
-from .search import greedy, greedy_plain
+from .searching import Searching
 
 
-class AttentionSeq2seq(RunsAsOne, Model):
+class AttentionSeq2seq(RunsAsOne, Searching, Model):
     """A sequence to a sequence, by an LSTM encoder and an LSTM decoder with attention.
 
     After Sutskever, Vinyals and Le 2014 (encoder and decoder), with the global dot-product attention of Luong, Pham and
@@ -188,52 +188,5 @@ class AttentionSeq2seq(RunsAsOne, Model):
         self.encoder.backward(self.decoder.backward(self.loss.backward(dloss)), self.decoder.dstates)
         self._add_up()
 
-    @overload
-    def generate(
-        self,
-        x: ArrayLike,
-        start_id: int,
-        sample_size: int,
-        *,
-        end_id: int | None = None,
-        lengths: ArrayLike | None = None,
-        return_attention: Literal[False] = False,
-    ) -> Array: ...
-
-    @overload
-    def generate(
-        self,
-        x: ArrayLike,
-        start_id: int,
-        sample_size: int,
-        *,
-        end_id: int | None = None,
-        lengths: ArrayLike | None = None,
-        return_attention: Literal[True],
-    ) -> tuple[Array, Array]: ...
-
-    def generate(
-        self,
-        x: ArrayLike,
-        start_id: int,
-        sample_size: int,
-        *,
-        end_id: int | None = None,
-        lengths: ArrayLike | None = None,
-        return_attention: bool = False,
-    ) -> Array | tuple[Array, Array]:
-        """x (N, T1), token ids -> ids (N, sample_size) int64: from ``start_id`` on, the best token at each step.
-
-        After a sample's first ``end_id`` every further id is ``end_id``. With ``return_attention``, also the weights
-        (N, sample_size, T1), which are zero after the end. There is no dropout, whatever ``training`` says, and the
-        call may stand between a forward and its backward. ValueError for the weights of a model without attention.
-        """
-        x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
-        start_id = checks.token("start_id", start_id, self.target_vocabulary)
-        if end_id is not None:
-            end_id = checks.token("end_id", end_id, self.target_vocabulary)
-        if return_attention and self.decoder.attention is None:
-            raise ValueError("return_attention is True, but the model has no attention; expected False")
-        search = greedy_plain if self.config.is_plain else greedy
-        ids, weights = search(self.encoder, self.decoder, x, lengths, start_id, checks.size("sample_size", sample_size), end_id)
-        return (ids, weights) if return_attention else ids
+    def _members(self) -> Sequence[Self]:
+        return [self]

@@ -22,7 +22,7 @@ from .schedule import (
 from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
 from .stopping import METRICS
 from .trainer import Trainer
-from .translator import SourceError, Translator
+from .translator import Answer, SourceError, Translator, ensemble
 
 __all__ = [
     "METRICS",
@@ -31,6 +31,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Answer",
     "Constant",
     "Corpus",
     "Cosine",
@@ -62,6 +63,7 @@ __all__ = [
     "clip_grads",
     "constant",
     "edit_distance",
+    "ensemble",
     "linear",
     "load",
     "make_schedule",

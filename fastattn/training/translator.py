@@ -1,24 +1,24 @@
 """Text to text: a model together with its vocabularies."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
-from fastattn.data import END, PLAIN, START, Reading, Vocabulary, encode_sources
+from fastattn.data import END, PLAIN, START, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
 from fastattn.data.reading import split_features
 from fastattn.layers.checks import Array
-from fastattn.models import AttentionSeq2seq
+from fastattn.models import AttentionSeq2seq, Ensemble, SearchResult
 
 BATCH_SIZE = 256
 
+# Hypotheses that are followed at once: of a wider beam fewer texts share a batch.
+MAX_HYPOTHESES = 2048
+
 # Source tokens that are read at once, padding included: it bounds the memory, about 5 H numbers a token.
 MAX_SOURCE_TOKENS = 2**15
-
-
-# What becomes of a source with symbols that the model never saw: it is answered like any other, answered with nothing or with
-# itself, or an error.
-UNKNOWN_CHOICES = ("answer", "empty", "copy", "fail")
 
 
 class SourceError(ValueError):
@@ -29,17 +29,47 @@ class SourceError(ValueError):
         self.index, self.reason = index, reason
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a text.
+
+    tokens: the symbols of the answer, without the end. token_log_probabilities: of each of them, given those before it, and at
+    last of the end, if the model ended the answer (``ended``) and it was not cut off. score: what the answers of a search are
+    ordered by; log_probability: of the whole answer. attention: the weights, if they were asked for, a row for each of
+    token_log_probabilities and a column for each symbol of the source.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    tokens: tuple[str, ...]
+    token_log_probabilities: tuple[float, ...]
+    ended: bool
+    attention: Array | None = None
+
+    @property
+    def alignment(self) -> tuple[int, ...] | None:
+        """Of each token the place in the source that has the most weight, from 0; None without attention."""
+        return None if self.attention is None else tuple(self.attention[: len(self.tokens)].argmax(axis=1).tolist())
+
+
 class Translator:
-    """A trained model and what is needed to use it on text.
+    """A trained model, or an ensemble of some, and what is needed to use it on text.
 
     reverse_source: whether the model reads its source from the last token to the first. max_target_tokens: where an
     answer ends if the model has not ended it, the end symbol counted. reading: how the pairs were read that the model
     was taught. Its normalisation is applied to every text; with features a text is source, tab, features.
+
+    What is said of ``texts`` holds for all methods that take some. unknown: what becomes of a text with a symbol that the
+    model never saw: "answer" (like any other: all such symbols are one to the model), "empty" (no answer), "copy" (the
+    text as it was given, without features), or "fail". ValueError for another ``unknown``; TypeError for texts that are no
+    sequence of str; SourceError for a text without the features that the model wants, of more than MAX_SOURCE_TOKENS
+    tokens, or, with "fail", with such a symbol.
     """
 
     def __init__(
         self,
-        model: AttentionSeq2seq,
+        model: AttentionSeq2seq | Ensemble,
         source_vocabulary: Vocabulary,
         target_vocabulary: Vocabulary,
         *,
@@ -54,19 +84,27 @@ class Translator:
                 f"features_column is {reading.features_column!r}, and the vocabularies are {source_vocabulary} and "
                 f"{target_vocabulary}; expected features in the source's vocabulary, if in any"
             )
-        self.model = model
+        self.searching = model  # what finds the answers
         self.source_vocabulary = source_vocabulary
         self.target_vocabulary = target_vocabulary
         self.reverse_source = reverse_source
         self.max_target_tokens = max_target_tokens
         self.reading = reading
 
-    def sources(self, texts: Sequence[str]) -> list[str]:
-        """The texts as the model was taught them: normalised, and each with its features, if there are some.
+    @property
+    def models(self) -> list[AttentionSeq2seq]:
+        """The model, or those of the ensemble."""
+        return self.searching.models if isinstance(self.searching, Ensemble) else [self.searching]
 
-        TypeError for texts that are no sequence of str. SourceError for a text without the features that the model
-        wants, or of more than MAX_SOURCE_TOKENS tokens.
-        """
+    @property
+    def model(self) -> AttentionSeq2seq:
+        """The model. TypeError for an ensemble, of which there is nothing to save or to train."""
+        if isinstance(self.searching, Ensemble):
+            raise TypeError(f"the translator is an ensemble of {len(self.models)} models; expected one model")
+        return self.searching
+
+    def sources(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the model was taught them: normalised, and each with its features, if there are some."""
         if isinstance(texts, str | bytes):
             raise TypeError(f"texts is {texts!r}; expected a sequence of str")
         sources = []
@@ -83,70 +121,204 @@ class Translator:
         return sources
 
     def unknown_symbols(self, text: str) -> list[str]:
-        """The symbols of a text that the model never saw, none twice. SourceError as ``sources``."""
+        """The symbols of a text that the model never saw, none twice."""
         return self.source_vocabulary.unknown(self.sources([text])[0])
 
     def check(self, text: str, *, unknown: str = "answer") -> None:
-        """TypeError, ValueError or SourceError unless ``translate`` would answer this text."""
-        self._answer_unknown(unknown, [text], self.sources([text]), [""])
+        """The error that ``translate`` would raise for this text, if any."""
+        self._prepared([text], unknown)
 
-    def translate(self, texts: Sequence[str], *, unknown: str = "answer") -> list[str]:
+    def translate(
+        self, texts: Sequence[str], *, beam: int = 1, length_penalty: float = 0.0, unknown: str = "answer"
+    ) -> list[str]:
         """The answer to each text, in the order of the texts. A text without a token has the answer "".
 
-        unknown: what becomes of a text with a symbol that the model never saw: "answer" (like any other: all such
-        symbols are one to the model), "empty", "copy" (the text as it was given, without features), or "fail".
-
-        ValueError for another ``unknown``, TypeError and SourceError as ``sources``, SourceError for "fail".
+        beam, length_penalty: as in `AttentionSeq2seq.search`; with a beam of 1 the best token at each step is taken.
         """
-        answers = [""] * len(texts)
-        sources = self._answer_unknown(unknown, texts, self.sources(texts), answers)
-        sizes = [len(self.source_vocabulary.tokenize(source)) for source in sources]
-        # The longest first: texts of like lengths share a batch, and the first batch needs the most memory.
-        waiting = sorted((n for n, size in enumerate(sizes) if size), key=lambda n: -sizes[n])
-        while waiting:
-            count = min(BATCH_SIZE, MAX_SOURCE_TOKENS // sizes[waiting[0]])
-            chosen, waiting = waiting[:count], waiting[count:]
-            x, lengths = encode_sources(
-                [sources[n] for n in chosen], self.source_vocabulary, reverse_source=self.reverse_source
+        sources, copied = self._prepared(texts, unknown)
+        answers = [copied.get(n, "") for n in range(len(texts))]
+        for chosen, x, lengths in self._batches(sources, beam):
+            ids = self.searching.generate(
+                x,
+                START,
+                self.max_target_tokens,
+                end_id=END,
+                lengths=lengths,
+                beam=beam,
+                length_penalty=length_penalty,
             )
-            ids = self.model.generate(x, START, self.max_target_tokens, end_id=END, lengths=lengths)
             for n, row in zip(chosen, ids, strict=True):
                 answers[n] = self.target_vocabulary.decode(row)
         return answers
 
-    def _answer_unknown(self, unknown: str, texts: Sequence[str], sources: list[str], answers: list[str]) -> list[str]:
-        """Answers what the model is not to be asked, in place -> the sources, with nothing in the place of these."""
+    def search(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        n_best: int = 1,
+        length_penalty: float = 0.0,
+        return_attention: bool = False,
+        unknown: str = "answer",
+    ) -> list[list[Answer]]:
+        """The ``n_best`` best answers to each text, best first, as `AttentionSeq2seq.search` finds them.
+
+        There may be fewer, where a vocabulary is small; to a text without a token there are none. A copy (``unknown``) has
+        no scores: they are NaN.
+        """
+        sources, copied = self._prepared(texts, unknown)
+        answers = [[_copy(copied[n])] if n in copied else [] for n in range(len(texts))]
+        for chosen, x, lengths in self._batches(sources, beam):
+            found = self.searching.search(
+                x,
+                START,
+                self.max_target_tokens,
+                end_id=END,
+                lengths=lengths,
+                beam=beam,
+                n_best=n_best,
+                length_penalty=length_penalty,
+                return_attention=return_attention,
+            )
+            for i, n in enumerate(chosen):
+                answers[n] = self._answers(found, i, lengths[i])
+        return answers
+
+    def sample(
+        self,
+        texts: Sequence[str],
+        *,
+        seed: int,
+        draws: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        first: int = 0,
+        return_attention: bool = False,
+        unknown: str = "answer",
+    ) -> list[list[Answer]]:
+        """``draws`` answers to each text, as `AttentionSeq2seq.sample` draws them.
+
+        first: the number of the first text. What is drawn follows from the seed and a text's number, whatever else is asked.
+        A copy (``unknown``) has no scores: they are NaN.
+        """
+        sources, copied = self._prepared(texts, unknown)
+        answers = [[_copy(copied[n])] if n in copied else [] for n in range(len(texts))]
+        for chosen, x, lengths in self._batches(sources, draws):
+            found = self.searching.sample(
+                x,
+                START,
+                self.max_target_tokens,
+                seed=seed,
+                end_id=END,
+                lengths=lengths,
+                draws=draws,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                samples=np.array(chosen) + first,
+                return_attention=return_attention,
+            )
+            for i, n in enumerate(chosen):
+                answers[n] = self._answers(found, i, lengths[i])
+        return answers
+
+    def log_probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+        """How probable the model finds a given target of a source: of each of its tokens, and of the end, the logarithm.
+
+        Their sum is the log probability of the target as the whole answer. What the vocabulary does not have counts as the
+        unknown symbol. To a source without a token there is no answer: an empty tuple.
+        """
+        given: list[tuple[float, ...]] = [()] * len(pairs)
+        for chosen, x, lengths in self._batches(self.sources([source for source, _ in pairs]), 1):
+            answers = [self.reading.normalized(pairs[n][1]) for n in chosen]
+            targets = [self.target_vocabulary.encode(answer, start=True, end=True) for answer in answers]
+            t = np.full((len(chosen), max(map(len, targets))), END)
+            for row, target in zip(t, targets, strict=True):
+                row[: len(target)] = target
+            sizes = [len(target) for target in targets]
+            found = self.searching.log_probabilities(x, t, source_lengths=lengths, target_lengths=sizes)
+            for n, size, row in zip(chosen, sizes, found, strict=True):
+                given[n] = tuple(row[: size - 1].tolist())
+        return given
+
+    def _prepared(self, texts: Sequence[str], unknown: str) -> tuple[list[str], dict[int, str]]:
+        """The texts as ``sources`` gives them, "" where the model is not asked, and the copies by their places."""
         if unknown not in UNKNOWN_CHOICES:
             raise ValueError(f"unknown is {unknown!r}; expected one of {', '.join(UNKNOWN_CHOICES)}")
-        left = list(sources)
+        sources, copied = self.sources(texts), {}
         if unknown == "answer":
-            return left
+            return sources, {}
         for index, source in enumerate(sources):
             if symbols := self.source_vocabulary.unknown(source):
                 if unknown == "fail":
                     raise SourceError(index, f"the source has symbols that the model never saw: {shown(symbols)}")
-                left[index] = ""
+                sources[index] = ""
                 if unknown == "copy":
-                    answers[index] = split_features(texts[index])[0] if self.reading.has_features else texts[index]
-        return left
+                    copied[index] = split_features(texts[index])[0] if self.reading.has_features else texts[index]
+        return sources, copied
+
+    def _batches(self, sources: Sequence[str], hypotheses: int) -> Iterator[tuple[list[int], Array, Array]]:
+        """The places of the sources that share a batch, their ids x (N, T1) and lengths; those without a token are left out.
+
+        hypotheses: how many of a source are followed.
+        """
+        sizes = [len(self.source_vocabulary.tokenize(source)) for source in sources]
+        # The longest first: texts of like lengths share a batch, and the first batch needs the most memory.
+        waiting = sorted((n for n, size in enumerate(sizes) if size), key=lambda n: -sizes[n])
+        while waiting:
+            count = min(BATCH_SIZE, MAX_SOURCE_TOKENS // sizes[waiting[0]], max(1, MAX_HYPOTHESES // max(1, hypotheses)))
+            chosen, waiting = waiting[:count], waiting[count:]
+            texts = [sources[n] for n in chosen]
+            yield chosen, *encode_sources(texts, self.source_vocabulary, reverse_source=self.reverse_source)
+
+    def _answers(self, found: SearchResult, n: int, source_length: int) -> list[Answer]:
+        """Those to one text of a batch."""
+        answers = []
+        for i, length in enumerate(found.lengths[n].tolist()):
+            if length == 0:
+                break
+            ids = found.ids[n, i, :length].tolist()
+            of_tokens = found.token_log_probabilities[n, i, :length].tolist()
+            attention = None
+            if found.attention is not None:
+                columns = slice(None, None, -1) if self.reverse_source else slice(None)
+                attention = found.attention[n, i, :length, :source_length][:, columns]
+            answers.append(
+                Answer(
+                    text=self.target_vocabulary.decode(ids),
+                    score=float(found.scores[n, i]),
+                    log_probability=sum(of_tokens),
+                    tokens=tuple(self.target_vocabulary.decode([each]) for each in ids if each != END),
+                    token_log_probabilities=tuple(of_tokens),
+                    ended=ids[-1] == END,
+                    attention=attention,
+                )
+            )
+        return answers
 
     def attend(self, text: str) -> tuple[list[str], list[int], Array]:
         """The source's symbols (T1), the ids of the answer (T2), and the attention weights (T2, T1), each row's sum 1.
 
         The ids end with END where the model ended its answer. The symbols and the columns are in the order of the text,
-        also for a model that reads it backwards. SourceError for a text without a token or of more than
-        MAX_SOURCE_TOKENS.
+        also for a model that reads it backwards. SourceError for a text without a token, too.
         """
         sources = self.sources([text])
         symbols = self.source_vocabulary.tokenize(sources[0])
         if not symbols:
             raise SourceError(0, _wrong_size(0))
         x, lengths = encode_sources(sources, self.source_vocabulary, reverse_source=self.reverse_source)
-        ids, weights = self.model.generate(x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True)
+        ids, weights = self.searching.generate(
+            x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True
+        )
         ended = np.flatnonzero(ids[0] == END)
         T2 = int(ended[0]) + 1 if len(ended) else self.max_target_tokens
         columns = slice(None, None, -1) if self.reverse_source else slice(None)
         return symbols, ids[0, :T2].tolist(), weights[0, :T2, columns]
+
+
+def _copy(text: str) -> Answer:
+    return Answer(text, score=np.nan, log_probability=np.nan, tokens=(), token_log_probabilities=(), ended=False)
 
 
 def _wrong_size(tokens: int) -> str:
@@ -163,3 +335,26 @@ def shown(symbols: Iterable[str], most: int = 10) -> str:
         for symbol in symbols[:most]
     ]
     return ", ".join(names) + (f" and {len(symbols) - most} more" if len(symbols) > most else "")
+
+
+def ensemble(translators: Sequence[Translator]) -> Translator:
+    """One translator of several, whose models search together (`Ensemble`).
+
+    ValueError where they do not read and write the same symbols in the same way. An answer ends where that of the one with the
+    longest answers would.
+    """
+    first = translators[0]
+    for i, each in enumerate(translators):
+        for name in ("source_vocabulary", "target_vocabulary", "reverse_source", "reading.normalization"):
+            given, expected = attrgetter(name)(each), attrgetter(name)(first)
+            if given != expected:
+                message = f"the {name} of model {i + 1} is {given!r}; expected that of the first, {expected!r}"
+                raise ValueError(message + (", symbol by symbol" if repr(given) == repr(expected) else ""))
+    return Translator(
+        Ensemble([model for each in translators for model in each.models]),
+        first.source_vocabulary,
+        first.target_vocabulary,
+        reverse_source=first.reverse_source,
+        max_target_tokens=max(each.max_target_tokens for each in translators),
+        reading=first.reading,
+    )

@@ -167,6 +167,8 @@ def test_intervals_as_text(command):
     references = [[line.split("\t")[1]] for line in PAIRS.splitlines()]
     low, high = evaluate(list("abcd"), ANSWERS, references, resamples=50, seed=4).intervals.exact_match
     assert f"exact match       50.00% (2 of 4), 95% interval {low:.2%} to {high:.2%}\n" in out
+    made = json.loads(command(ANSWERS, PAIRS, "--json", "--resamples", 50, "--seed", 4)[1])["intervals"]
+    assert (made["resamples"], made["seed"], made["exact_match"]) == (50, 4, [low, high])
 
 
 def test_results_by_length(of_file):
@@ -198,6 +200,7 @@ def test_bleu_and_chrf(of_file):
     figures = json.loads(out)
     references = [["the cat sat on a mat"], ["it rains in the north"]]
     assert figures["bleu"]["score"] == corpus.bleu(answers, references, tokenize="none").score
+    assert "tok:none" in figures["bleu"]["signature"]
     assert figures["chrf"]["score"] == corpus.chrf(answers, references).score
     out = of_file(answers, pairs, "--bleu", "--chrf")[1]
     assert f"BLEU              {figures['bleu']['score']:.2f} (nrefs:1|" in out
@@ -292,3 +295,13 @@ def test_a_line_behind_a_blank_one_is_named_by_its_own_number(trained, tmp_path,
     (tmp_path / "pairs.tsv").write_text("a\tb\n\na\tc\nabcabc\tb\n")
     _, _, err = fastattn_command("evaluate", trained / "model", tmp_path / "pairs.tsv")
     assert err == f"fastattn: {tmp_path / 'pairs.tsv'}:4: the source has 6 tokens; expected 1 to 5\n"
+
+
+def test_what_becomes_of_unknown_symbols_is_chosen(trained, tmp_path, fastattn_command):
+    (tmp_path / "pairs.tsv").write_text("a\ta\nxy\txy\n")
+    arguments = ["evaluate", trained / "model", tmp_path / "pairs.tsv", "--json", "--unknown"]
+    code, out, err = fastattn_command(*arguments, "fail")
+    assert (code, out) == (1, "")
+    assert err == f"fastattn: {tmp_path / 'pairs.tsv'}:2: the source has symbols that the model never saw: 'x', 'y'\n"
+    right = {unknown: json.loads(fastattn_command(*arguments, unknown)[1])["exact_matches"] for unknown in ("copy", "empty")}
+    assert right["copy"] == right["empty"] + 1

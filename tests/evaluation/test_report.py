@@ -23,15 +23,21 @@ def rows_of(path):
 
 
 class Page(HTMLParser):
-    """The texts of all cells, the elements and the attributes."""
+    """The texts of all cells, the elements and the attributes of a page, all of whose elements end where they should."""
 
     def __init__(self, path):
         super().__init__()
-        self.rows, self.tags, self.attributes, self.pairs = [], [], [], []
+        self.rows, self.tags, self.attributes, self.pairs, self.open = [], [], [], [], []
         self.feed(path.read_text(encoding="utf-8"))
+        assert not self.open
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        if tag != "meta":
+            self.open.append(tag)
         self.attributes += attributes
         if tag == "tr":
             self.rows.append([])
@@ -93,6 +99,7 @@ def test_a_page_has_figures_lengths_answers_and_confusions(evaluation, tmp_path)
 
 def test_what_is_all_right_leaves_nothing_to_list(tmp_path):
     write_report(tmp_path / "r.html", evaluate(["a"], ["b"], [["b"]]))
+    Page(tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
     assert "0 wrong answers." in text
     assert "0 confusions." in text

@@ -272,6 +272,35 @@ def greedy_search(kernels, draw, N, T, D, H, V, lengths):
     return [ids, weights, *kernels.greedy_search(*model, V - 1, 7, end_id)]
 
 
+def best_successors(kernels, draw, N, T, D, H, V, lengths):
+    """Samples with one hypothesis or several; more successors than are wanted, and fewer."""
+    results = []
+    for widths, count in (([1 + n % 4 for n in range(N)], 5), ([1] * N, min(V, 3)), ([3] * N, 2)):
+        firsts = np.concatenate(([0], np.cumsum(widths)))
+        totals = -np.abs(draw(firsts[-1], 1)[:, 0]).astype(np.float64)
+        rows, *others = kernels.best_successors(3 * draw(firsts[-1], V), totals, firsts, count)
+        found = rows >= 0
+        assert (found.sum(axis=1) == np.minimum(count, V * np.array(widths))).all()
+        results += [rows, *(array[found] for array in others)]
+    return results
+
+
+def draw_tokens(kernels, draw, N, T, D, H, V, lengths):
+    results = []
+    for temperature, top_k, top_p in ((1.0, 0, 1.0), (0.7, 3, 1.0), (2.0, 0, 0.6), (1.3, V // 2 + 1, 0.8), (1, V + 1, 0.99)):
+        uniforms = draw.rng.random(2 * N + 1)
+        results += kernels.draw_tokens(2 * draw(2 * N + 1, V), temperature, top_k, top_p, uniforms)
+    return results
+
+
+def mean_log_probability(kernels, draw, N, T, D, H, V, lengths):
+    return [kernels.mean_log_probability(5 * draw(models, 2 * N + 1, V)) for models in (1, 3)]
+
+
+def target_log_probability(kernels, draw, N, T, D, H, V, lengths):
+    return [kernels.target_log_probability(5 * draw(N, T, V), draw.ids(V, N, T), lengths)]
+
+
 def dropout(kernels, draw, N, T, D, H, V, lengths):
     return [kernels.dropout(draw(N, T, D), 0.3, np.uint64(12345678901234567890), whole) for whole in (False, True)]
 
@@ -380,6 +409,10 @@ CASES = {
     ),
     "seq2seq": (seq2seq, ["seq2seq_forward", "seq2seq_backward"]),
     "greedy_search": (greedy_search, ["greedy_search"]),
+    "best_successors": (best_successors, ["best_successors"]),
+    "draw_tokens": (draw_tokens, ["draw_tokens"]),
+    "mean_log_probability": (mean_log_probability, ["mean_log_probability"]),
+    "target_log_probability": (target_log_probability, ["target_log_probability"]),
     "dropout": (dropout, ["dropout"]),
     "norm": (norm, ["squared_norm", "scale"]),
     "sgd": (_optimizer("sgd_update", 0, 0.7, 0.1), ["sgd_update"]),

@@ -182,3 +182,99 @@ def test_features_stand_in_the_reading_and_in_the_vocabulary_or_in_neither():
     ):
         with pytest.raises(ValueError, match="expected features in the source's vocabulary, if in any"):
             Translator(it.model, *vocabularies, reading=reading, **options)
+
+
+def sum_of(answer):
+    return sum(answer.token_log_probabilities)
+
+
+def test_a_beam_gives_the_best_answer_in_any_company(rng, monkeypatch):
+    it = make_translator()
+    texts = [*draw_texts(rng, 20), ""]
+    alone = [it.translate([text], beam=4, length_penalty=1.0)[0] for text in texts]
+    assert alone != it.translate(texts)
+    assert it.translate(texts, beam=4, length_penalty=1.0) == alone
+    monkeypatch.setattr(translator, "MAX_HYPOTHESES", 9)
+    assert it.translate(texts, beam=4, length_penalty=1.0) == alone
+    answers = it.search(texts, beam=4, n_best=3, length_penalty=1.0)
+    assert [best[0].text if best else "" for best in answers] == alone
+    assert answers[-1] == []
+    assert all(len(best) == 3 for best in answers[:-1])
+
+
+def test_an_answer_has_its_scores():
+    it = make_translator(max_target_tokens=5)
+    ended = set()
+    for best in it.search(["abc", "fa c"], beam=9, n_best=9, length_penalty=0.5):
+        assert [answer.score for answer in best] == sorted((answer.score for answer in best), reverse=True)
+        for answer in best:
+            assert "".join(answer.tokens) == answer.text
+            assert len(answer.token_log_probabilities) == len(answer.tokens) + answer.ended
+            penalty = ((5 + len(answer.token_log_probabilities)) / 6) ** 0.5
+            np.testing.assert_allclose([answer.score * penalty, sum_of(answer)], answer.log_probability)
+            assert answer.attention is answer.alignment is None
+            ended.add(answer.ended)
+    assert ended == {True, False}
+
+
+def test_a_given_answer_has_the_score_that_a_search_found():
+    it = make_translator()
+    it.model.params[9][END] = 1
+    texts = ["abc", "fa c", "", "b"]
+    answers = [answers[0] if answers else None for answers in it.search(texts, beam=3)]
+    given = it.log_probabilities([(text, answer.text if answer else "ab") for text, answer in zip(texts, answers)])
+    for found, answer in zip(given, answers, strict=True):
+        if answer is None:
+            assert found == ()
+        else:
+            np.testing.assert_allclose(found[: len(answer.token_log_probabilities)], answer.token_log_probabilities)
+            assert len(found) == len(answer.tokens) + 1
+
+
+@pytest.mark.parametrize("reverse_source", [False, True])
+def test_attention_of_an_answer_stands_in_the_order_of_the_text(reverse_source):
+    it = make_translator(reverse_source=reverse_source)
+    (first,), (second,) = it.search(["abcde", "fa"], return_attention=True)
+    for text, answer in (("abcde", first), ("fa", second)):
+        symbols, ids, weights = it.attend(text)
+        assert answer.attention.shape == (len(ids), len(symbols))
+        np.testing.assert_allclose(answer.attention, weights)
+        assert answer.alignment == tuple(weights[: len(answer.tokens)].argmax(axis=1))
+
+
+def test_draws_follow_from_the_seed_and_the_number_of_the_text(rng):
+    it = make_translator()
+    texts = draw_texts(rng, 12)
+    how = {"seed": 5, "draws": 3, "temperature": 1.5, "top_k": 8, "top_p": 0.95}
+
+    def drawn(texts, **more):
+        return [[answer.text for answer in answers] for answers in it.sample(texts, **how, **more)]
+
+    all_of_them = drawn(texts)
+    assert len({text for answers in all_of_them for text in answers}) > 20
+    assert [drawn([text], first=n)[0] for n, text in enumerate(texts)] == all_of_them
+    assert drawn(texts[4:], first=4) == all_of_them[4:]
+
+
+def test_an_ensemble_answers_by_the_mean():
+    one, other = make_translator(), make_translator(max_target_tokens=9)
+    for p in other.model.params:
+        p += np.random.default_rng(0).standard_normal(p.shape) / 2
+    both = translator.ensemble([one, other])
+    assert both.max_target_tokens == 9
+    (answer,) = both.search(["abc"], beam=3)[0]
+    ids = [START, *one.target_vocabulary.encode(answer.text, end=answer.ended)]
+    p = [np.exp(each.model.log_probabilities([one.source_vocabulary.encode("abc")], [ids])) for each in (one, other)]
+    np.testing.assert_allclose(answer.token_log_probabilities, np.log(np.mean(p, axis=0))[0])
+    assert both.translate(["abc"], beam=3) == [answer.text]
+    thrice = translator.ensemble([both, one])
+    assert thrice.models == [one.model, other.model, one.model]
+    with pytest.raises(TypeError, match="the translator is an ensemble of 2 models; expected one model"):
+        both.model  # noqa: B018
+
+
+def test_an_ensemble_that_cannot_be():
+    with pytest.raises(ValueError, match="the reverse_source of model 2 is True; expected that of the first, False"):
+        translator.ensemble([make_translator(), make_translator(reverse_source=True)])
+    with pytest.raises(ValueError, match="the source_vocabulary of model 2 is <Vocabulary of 10 symbols, token_kind='space'>"):
+        translator.ensemble([make_translator(), make_translator("space")])

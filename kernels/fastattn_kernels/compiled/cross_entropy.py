@@ -17,7 +17,8 @@ PROBABILITY_FLOOR = 1e-30
 
 
 @reduction
-def _sum_of_exponentials(x, shift):
+def sum_of_exponentials(x, shift):
+    """The sum of exp(x - shift)."""
     total = x.dtype.type(0)
     for i in range(x.size):
         total += exp(x[i] - shift)
@@ -25,7 +26,8 @@ def _sum_of_exponentials(x, shift):
 
 
 @reduction
-def _sum(x):
+def sum_of(x):
+    """The sum of a row."""
     total = x.dtype.type(0)
     for i in range(x.size):
         total += x[i]
@@ -40,7 +42,7 @@ def _loss(log_sum, of_target, scores, smoothing):
     """
     if smoothing == 0:
         return np.float64(log_sum) - np.float64(of_target)
-    mean = np.float64(_sum(scores)) / scores.size
+    mean = np.float64(sum_of(scores)) / scores.size
     return np.float64(log_sum) - (1 - np.float64(smoothing)) * np.float64(of_target) - np.float64(smoothing) * mean
 
 
@@ -50,7 +52,7 @@ def _log_sums(share, shares, scores, t, rows, smoothing, log_sums, losses):
     for i in range(share * rows.size // shares, (share + 1) * rows.size // shares):
         row = scores[rows[i]]
         shift = highest(row)
-        log_sums[i] = shift + row.dtype.type(math.log(_sum_of_exponentials(row, shift)))
+        log_sums[i] = shift + row.dtype.type(math.log(sum_of_exponentials(row, shift)))
         losses[i] = _loss(log_sums[i], row[t[rows[i]]], row, smoothing)
 
 

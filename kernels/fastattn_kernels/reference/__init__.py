@@ -10,6 +10,7 @@ from .attention import (
     weighted_sum_backward,
     weighted_sum_forward,
 )
+from .choosing import best_successors, draw_tokens, mean_log_probability, target_log_probability
 from .cross_entropy import (
     cross_entropy_backward,
     cross_entropy_forward,
@@ -38,8 +39,10 @@ __all__ = [
     "attention_forward",
     "attention_score_backward",
     "attention_score_forward",
+    "best_successors",
     "cross_entropy_backward",
     "cross_entropy_forward",
+    "draw_tokens",
     "dropout",
     "embedding_backward",
     "embedding_forward",
@@ -50,6 +53,7 @@ __all__ = [
     "input_feeding_forward",
     "lstm_backward",
     "lstm_forward",
+    "mean_log_probability",
     "momentum_update",
     "nesterov_update",
     "rmsprop_update",
@@ -65,6 +69,7 @@ __all__ = [
     "squared_norm",
     "tanh_backward",
     "tanh_forward",
+    "target_log_probability",
     "target_probability_backward",
     "target_probability_forward",
     "weighted_sum_backward",

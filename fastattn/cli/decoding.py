@@ -1,0 +1,206 @@
+"""How answers are searched for, and how they are written: the options of `fastattn translate`, and what follows from them."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .common import UserError, at_least_zero, positive_number, whole_number
+
+if TYPE_CHECKING:
+    from fastattn.training import Answer, Translator
+
+# What only drawing reads.
+OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """The options of a search for the best answer: --beam, --length-penalty, --ensemble."""
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--beam", type=whole_number(1), metavar="K", help="follow the K most probable hypotheses of each source (default: 1)"
+    )
+    group.add_argument(
+        "--length-penalty",
+        type=at_least_zero,
+        metavar="A",
+        help="order answers by log probability / ((5 + tokens) / 6)^A (Wu et al. 2016); the end counts as a token (default: 0)",
+    )
+    group.add_argument(
+        "--ensemble",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the folder of another model, whose probabilities are averaged with those of the first; may be repeated",
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options of decoding."""
+    add_search(parser)
+    group = parser.add_argument_group("drawing")
+    group.add_argument("--sample", action="store_true", help="draw the answers, and do not search for the best ones")
+    group.add_argument(
+        "--temperature", type=positive_number, metavar="X", help="with --sample: draw from softmax(scores / X) (default: 1)"
+    )
+    group.add_argument(
+        "--top-k", type=whole_number(1), metavar="K", help="with --sample: draw from the K most probable tokens (default: all)"
+    )
+    group.add_argument(
+        "--top-p",
+        type=positive_number,
+        metavar="P",
+        help="with --sample: draw from the fewest tokens that have together the probability P (default: all)",
+    )
+    group.add_argument(
+        "--seed", type=whole_number(0), metavar="N", help="with --sample: what the draws follow from (default: 0)"
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--n-best",
+        type=whole_number(1),
+        metavar="N",
+        help="write the N best answers, or N drawn ones, each in a line of its own after the number of its source and a tab",
+    )
+    group.add_argument(
+        "--scores",
+        action="store_true",
+        help="write before each answer its log probability, those of its tokens and of its end, and the symbols of the source "
+        "that the model never saw, between tabs",
+    )
+    group.add_argument(
+        "--jsonl",
+        action="store_true",
+        help="write a JSON object for each source, with all answers and scores; an input that begins with { is an object, too, "
+        'whose "source" is read and whose other keys are kept; "unknown_symbols" are those that the model never saw',
+    )
+    group.add_argument("--attention", action="store_true", help="with --jsonl: write where each token of an answer looked")
+
+
+def load(folder: str, others: Sequence[str]) -> "Translator":
+    """The model of a folder; with others, the ensemble of all. UserError where they do not fit together."""
+    from fastattn.training import ensemble, load
+
+    translators = [load(each) for each in (folder, *others)]
+    if len(translators) == 1:
+        return translators[0]
+    try:
+        return ensemble(translators)
+    except ValueError as error:
+        raise UserError(f"--ensemble: {error}") from error
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What the options of a call say."""
+
+    search: dict[str, Any]
+    sampling: dict[str, Any] | None
+    n_best: int | None
+    scores: bool
+    jsonl: bool
+    attention: bool
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Decoding":
+        """UserError for options that do not go together."""
+        given = {name: getattr(arguments, name) for name in OF_SAMPLING}
+        n_best, beam = arguments.n_best, arguments.beam or 1
+        if arguments.sample:
+            for name in ("beam", "length_penalty"):
+                if getattr(arguments, name) is not None:
+                    raise UserError(f"{_flag(name)} is for a search for the best answer, and --sample draws; give one of them")
+            if given["top_p"] is not None and given["top_p"] > 1:
+                raise UserError(f"--top-p is {given['top_p']:g}; expected a probability, at most 1")
+            sampling = {name: value for name, value in given.items() if value is not None}
+            return cls({}, {"seed": 0, **sampling, "draws": n_best or 1}, n_best, *cls._output(arguments))
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"{_flag(name)} is for drawn answers; expected --sample beside it")
+        if n_best is not None and n_best > beam:
+            raise UserError(f"--n-best is {n_best}, and --beam {beam}; expected a beam of at least {n_best}")
+        search = {"beam": beam, "length_penalty": arguments.length_penalty or 0.0}
+        return cls(search, None, n_best, *cls._output(arguments))
+
+    @staticmethod
+    def _output(arguments: argparse.Namespace) -> tuple[bool, bool, bool]:
+        if arguments.attention and not arguments.jsonl:
+            raise UserError("--attention is written as JSON; expected --jsonl beside it")
+        return arguments.scores, arguments.jsonl, arguments.attention
+
+    def read(self, line: str) -> dict[str, Any]:
+        """A line of input as an object with a "source". ValueError for one that begins as JSON and is no such object."""
+        if not (self.jsonl and line.lstrip().startswith("{")):
+            return {"source": line}
+        try:
+            given = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"begins with {{ and is not JSON: {error}") from error
+        if not isinstance(given.get("source"), str):
+            held = f"is {given['source']!r}" if "source" in given else "is missing"
+            raise ValueError(f'"source" {held}; expected a text')
+        return given
+
+    def lines(
+        self, translator: "Translator", asked: Sequence[dict[str, Any]], done: int = 0, unknown: str = "answer"
+    ) -> list[str]:
+        """What is written for each object that `read` gave. done: how many came before. SourceError for a bad source.
+
+        unknown: what becomes of a source with symbols that the model never saw.
+        """
+        texts = [each["source"] for each in asked]
+        if not (self.sampling or self.n_best or self.scores or self.jsonl):
+            return translator.translate(texts, **self.search, unknown=unknown)
+        if self.attention and all(model.config.attention is None for model in translator.models):
+            raise UserError("--attention: the model has no attention")
+        more: dict[str, Any] = {"return_attention": self.attention, "unknown": unknown}
+        if self.sampling:
+            found = translator.sample(texts, **self.sampling, first=done, **more)
+        else:
+            found = translator.search(texts, **self.search, n_best=self.n_best or 1, **more)
+        never_seen = [translator.unknown_symbols(text) for text in texts]
+        of_each = zip(asked, never_seen, found, strict=True)
+        if self.jsonl:
+            return [json.dumps(self._object(*each), ensure_ascii=False) for each in of_each]
+        return [
+            "\n".join(self._as_text(number, symbols, answers)) for number, (_, symbols, answers) in enumerate(of_each, done + 1)
+        ]
+
+    def _object(self, asked: dict[str, Any], never_seen: list[str], answers: Sequence["Answer"]) -> dict[str, Any]:
+        marks = {"unknown_symbols": never_seen} if never_seen else {}
+        return {**asked, **marks, "answers": [self._as_json(each) for each in answers]}
+
+    def _as_text(self, number: int, never_seen: list[str], answers: Sequence["Answer"]) -> list[str]:
+        """A line for each answer; one without an answer if there are none."""
+        lines = []
+        numbered = [] if self.n_best is None else [str(number)]
+        for answer in answers:
+            of_tokens = " ".join(f"{each:.4f}" for each in answer.token_log_probabilities)
+            scores = [f"{answer.log_probability:.4f}", of_tokens, " ".join(never_seen)] if self.scores else []
+            lines.append("\t".join([*numbered, *scores, answer.text]))
+        return lines or ["\t".join([*numbered, *(["", "", " ".join(never_seen)] if self.scores else []), ""])]
+
+    def _as_json(self, answer: "Answer") -> dict[str, Any]:
+        result: dict[str, Any] = {
+            "text": answer.text,
+            "score": _number(answer.score),
+            "log_probability": _number(answer.log_probability),
+            "tokens": list(answer.tokens),
+            "token_log_probabilities": [_number(each) for each in answer.token_log_probabilities],
+            "ended": answer.ended,
+        }
+        if answer.attention is not None and answer.alignment is not None:
+            weights = [[round(float(weight), 6) for weight in row] for row in answer.attention]
+            result |= {"alignment": list(answer.alignment), "attention": weights}
+        return result
+
+
+def _number(given: float) -> float | None:
+    """JSON has no infinity."""
+    return round(given, 6) if math.isfinite(given) else None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
