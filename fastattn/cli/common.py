@@ -2,7 +2,8 @@
 
 import argparse
 import importlib.metadata
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -12,6 +13,65 @@ class UserError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM came."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes no abbreviations; an option that it does not know is its own wrong usage, which names the nearest one.
+
+    add_later: a function that adds the arguments of a sub-command when they are needed, so that the other sub-commands
+    need not import what they are made of.
+    """
+
+    def __init__(self, *arguments: Any, add_later: Callable[["Parser"], None] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
+        self._add_later = add_later
+        self.allows_between = False
+        self._is_parsing = False
+
+    def _add_now(self) -> None:
+        add, self._add_later = self._add_later, None
+        if add is not None:
+            add(self)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does it, but nothing may be left over, and an unknown option is said before what is missing."""
+        if self._is_parsing:  # by the way that allows options in between, which takes this one twice
+            return super().parse_known_args(args, namespace)
+        self._add_now()
+        self._refuse_unknown_options(sys.argv[1:] if args is None else args)
+        self._is_parsing = True
+        try:
+            parse = self.parse_known_intermixed_args if self.allows_between else super().parse_known_args
+            parsed, rest = parse(args, namespace)
+        finally:
+            self._is_parsing = False
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return parsed, rest
+
+    def _refuse_unknown_options(self, arguments: Sequence[str]) -> None:
+        for argument in arguments:
+            if argument == "--" or (self._subparsers is not None and not argument.startswith("-")):
+                break  # what follows is text, or a sub-command's
+            name = argument.partition("=")[0]
+            if name.startswith("--") and " " not in argument and name not in self._option_string_actions:
+                self.error(f"there is no option {name}{self._nearest(name)}")
+
+    def _nearest(self, name: str) -> str:
+        from fastattn.training.settings import nearest
+
+        close = nearest(name, self._option_string_actions)
+        return "" if close is None else f"; did you mean {close}?"
+
+    def format_usage(self) -> str:
+        """The usage, of all arguments."""
+        self._add_now()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """The help, of all arguments."""
+        self._add_now()
+        return super().format_help()
 
 
 def version() -> str:
@@ -66,17 +126,8 @@ def _number(text: str) -> float:
 
 def allow_between(parser: argparse.ArgumentParser) -> None:
     """Lets options stand between DIR and what follows it, of which argparse otherwise takes none after an option."""
-    plain = parser.parse_known_args
-
-    def between(*arguments: Any) -> Any:
-        # The way that takes them calls the plain one.
-        parser.parse_known_args = plain  # type: ignore[method-assign]
-        try:
-            return parser.parse_known_intermixed_args(*arguments)
-        finally:
-            parser.parse_known_args = between  # type: ignore[assignment,method-assign]
-
-    parser.parse_known_args = between  # type: ignore[assignment,method-assign]
+    assert isinstance(parser, Parser)
+    parser.allows_between = True
 
 
 def choose_computing(backend_name: str | None = None, threads: int | None = None) -> None:

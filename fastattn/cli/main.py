@@ -6,10 +6,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import attention, dates, evaluate, info, train, translate
-from .common import Terminated, UserError, version
+from .common import Parser, Terminated, UserError, version
 
 EXIT_CODES = """exit codes:
   0 done; 1 an error that you can mend, said in one line on standard error; 2 wrong usage;
@@ -17,16 +17,16 @@ EXIT_CODES = """exit codes:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line with all sub-commands."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="fastattn",
         description="Train LSTM encoder-decoder models with attention on CPUs, and use them.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("-V", "--version", action="version", version=f"fastattn {version()}")
-    commands = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: argparse._SubParsersAction[Any] = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (train, translate, evaluate, attention, dates, info):
         command.add_parser(commands)
     return result
@@ -74,6 +74,7 @@ def _say(problem: object, code: int) -> int:
 def _mendable() -> tuple[type[Exception], ...]:
     """The errors that are the user's to mend; any other is a fault of ours, and shows its traceback."""
     from fastattn.data import MissingExtraError, PairsError
-    from fastattn.training import DivergedError, ModelFolderError, SourceError
+    from fastattn.training import DivergedError, ModelFolderError, SettingsError, SourceError
 
-    return UserError, PairsError, MissingExtraError, DivergedError, ModelFolderError, SourceError, OSError
+    mendable = (PairsError, MissingExtraError, DivergedError, ModelFolderError, SettingsError, SourceError)
+    return UserError, *mendable, OSError

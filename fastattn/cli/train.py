@@ -1,127 +1,65 @@
 """`fastattn train`: a model from a file of pairs, or from the built-in corpus of dates."""
 
 import argparse
-import os
 import shlex
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from .common import Terminated, UserError, choose_computing, fraction, positive_number, whole_number
+from .common import Parser, Terminated, UserError, choose_computing, whole_number
+from .curves import PICTURE, Board, plot
 
 if TYPE_CHECKING:
-    import numpy as np
+    from fastattn.training import EpochRecord, Settings, StepRecord, TrainingRun
+    from fastattn.training.kinds import Kind
+    from fastattn.training.settings import Section
 
-    from fastattn.data.pairs import Pair
-    from fastattn.training import EpochRecord, Translator
-
-# The defaults, all in one place.
 OUT = "fastattn-model"
-DATE_EPOCHS, EPOCHS = 5, 10
-BATCH_SIZE = 64
-EMBEDDING = 64
-HIDDEN = 256
-LEARNING_RATE = 0.002
-SCHEDULE = "linear"
-MAX_GRAD = 5.0
-SEED = 0
-VALID_FRACTION = 0.05
+
+# How the announcement names things.
+SYMBOLS = {"char": "characters", "space": "symbols", "grapheme": "graphemes"}
+OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+SAID = ("epochs", "batch_size", "batch_tokens", "optimizer", "learning_rate", "schedule", "max_grad", "seed")
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Adds `fastattn train`."""
     parser = commands.add_parser(
         "train",
+        usage="%(prog)s [PAIRS.tsv] [--out DIR] [--config FILE] [OPTION ...]; --help lists the options",
         help="train a model",
         description="Train a model that turns one side of pairs of text into the other, and write it to a folder after "
         "every epoch. Without PAIRS.tsv it learns from the built-in corpus to write dates as YYYY-MM-DD.",
+        add_later=_add_arguments,
     )
-    parser.add_argument(
-        "pairs",
-        nargs="?",
-        metavar="PAIRS.tsv",
-        help="one pair a line: source, tab, target; UTF-8 (default: the built-in corpus of dates)",
-    )
+    # For the sub-command's own complaints about its usage.
+    parser.set_defaults(run=run, wrong_usage=parser.error)
+
+
+def _add_arguments(parser: Parser) -> None:
+    """A flag for each setting, and those that are of the command alone."""
+    from fastattn.training.settings import SECTIONS
+
     parser.add_argument("--out", default=OUT, metavar="DIR", help="the folder to write (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace the model that stands in that folder")
-
-    data = parser.add_argument_group("data")
-    for side in ("source", "target"):
-        data.add_argument(
-            f"--{side}-tokens",
-            choices=("char", "space"),
-            default="char",
-            help=f"what a token of the {side} is: a character, or what stands between spaces (default: %(default)s)",
-        )
-    data.add_argument("--reverse-source", action="store_true", help="read the source from its last token to its first")
-    held_out = data.add_mutually_exclusive_group()
-    held_out.add_argument("--valid", metavar="PAIRS.tsv", help="pairs to hold out, in a file of their own")
-    held_out.add_argument(
-        "--valid-fraction",
-        type=fraction,
-        metavar="X",
-        help=f"the part of the sources to hold out, 0 for none (default: {VALID_FRACTION}; of the dates, a tenth)",
+    parser.add_argument("--config", metavar="FILE", help="read the settings from this TOML file; flags win over it")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the settings as such a file, with comments, and train nothing"
     )
-
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--embedding",
-        type=whole_number(1),
-        default=EMBEDDING,
-        metavar="D",
-        help="the width of an embedded token (default: %(default)s)",
+    parser.add_argument(
+        "--plot",
+        action="store_true",
+        help=f"draw the learning curve in the folder, as {PICTURE}; needs the extra plot: pip install 'fastattn[plot]'",
     )
-    model.add_argument(
-        "--hidden",
-        type=whole_number(1),
-        default=HIDDEN,
-        metavar="H",
-        help="the width of the LSTMs' states (default: %(default)s)",
+    parser.add_argument(
+        "--tensorboard",
+        metavar="LOGS",
+        help="write the run for TensorBoard to this folder; needs the extra tensorboard: pip install 'fastattn[tensorboard]'",
     )
-
-    training = parser.add_argument_group("training")
-    training.add_argument(
-        "--epochs",
-        type=whole_number(1),
-        metavar="N",
-        help=f"how often to go through the pairs (default: {EPOCHS}; for the dates {DATE_EPOCHS})",
-    )
-    training.add_argument(
-        "--batch-size",
-        type=whole_number(1),
-        default=BATCH_SIZE,
-        metavar="N",
-        help="how many pairs a step learns from (default: %(default)s)",
-    )
-    training.add_argument(
-        "--learning-rate",
-        type=positive_number,
-        default=LEARNING_RATE,
-        metavar="X",
-        help="Adam's step size (default: %(default)s)",
-    )
-    training.add_argument(
-        "--schedule",
-        choices=("linear", "constant"),
-        default=SCHEDULE,
-        help="whether the learning rate falls in a line to zero, over all steps, or stays (default: %(default)s)",
-    )
-    training.add_argument(
-        "--max-grad",
-        type=positive_number,
-        default=MAX_GRAD,
-        metavar="X",
-        help="scale the gradients down to this global norm (default: %(default)s)",
-    )
-    training.add_argument(
-        "--seed",
-        type=whole_number(0),
-        default=SEED,
-        metavar="S",
-        help="of the initial weights, the order of the pairs, and what is held out (default: %(default)s)",
-    )
-
+    for section in SECTIONS:
+        _add_section(parser.add_argument_group(section.title()), section)
     computing = parser.add_argument_group("computing")
     computing.add_argument(
         "--threads",
@@ -134,189 +72,194 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         choices=("compiled", "reference"),
         help="the kernels: Numba's, or the slow ones in NumPy (default: FASTATTN_BACKEND, or compiled)",
     )
-    # For the sub-command's own complaints about its usage.
-    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Pairs to train on, and pairs held out, of which there may be none."""
+def _add_section(group: "argparse._ArgumentGroup", section: "type[Section]") -> None:
+    """The flags of a section. Only those that are given stand among the arguments afterwards."""
+    from fastattn.training.kinds import Choice, Switch
 
-    name: str
-    train: "list[Pair]"
-    valid: "list[Pair]"
+    exclusive: dict[str | None, argparse._MutuallyExclusiveGroup] = {}
+    for name, one in section.settings():
+        flag = flag_of(name)
+        help = f"{one.help} (default: {section.default_text(name)})".replace("%", "%%")
+        place: Any = group
+        if one.replaces is not None:
+            place = exclusive[name] = exclusive.get(one.replaces) or group.add_mutually_exclusive_group()
+        if isinstance(one.kind, Switch):
+            place.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
+        elif isinstance(one.kind, Choice):
+            place.add_argument(flag, choices=one.kind.names, default=argparse.SUPPRESS, help=help)
+        else:
+            names: dict[str, Any] = {"nargs": "?"} if name == "pairs" else {"dest": name}
+            parse = _parser_of(one.kind)
+            label = name if name == "pairs" else flag
+            place.add_argument(label, type=parse, default=argparse.SUPPRESS, metavar=one.letter, help=help, **names)
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def _parser_of(kind: "Kind") -> Callable[[str], Any]:
+    """A type for argparse."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {kind.expected}") from None
+
+    return parse
+
+
+def chosen_settings(arguments: argparse.Namespace) -> "Settings":
+    """The settings of the flags, over those of the config file. SettingsError for what cannot be."""
+    from fastattn.training.settings import SECTIONS, Settings
+
+    names = {name for section in SECTIONS for name, _ in section.settings()}
+    flags = {name: value for name, value in vars(arguments).items() if name in names}
+    settings = Settings.of(**flags) if arguments.config is None else Settings.read(arguments.config, **flags)
+    if settings.data.pairs is None and flags.keys() & {"valid", "valid_fraction"} and not arguments.print_config:
+        arguments.wrong_usage("--valid and --valid-fraction need PAIRS.tsv: of the dates, a tenth is held out")
+    return settings
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains, and writes the folder after every epoch."""
-    if arguments.pairs is None and (arguments.valid is not None or arguments.valid_fraction is not None):
-        arguments.wrong_usage("--valid and --valid-fraction need PAIRS.tsv: of the dates, a tenth is held out")
-    if arguments.epochs is None:
-        arguments.epochs = EPOCHS if arguments.pairs else DATE_EPOCHS
+    settings = chosen_settings(arguments)
+    if arguments.print_config:
+        sys.stdout.write(settings.to_toml())
+        return
 
-    from fastattn.training import SCHEDULES, Adam, DivergedError, Trainer, save
+    from fastattn.data import require
+    from fastattn.training import DivergedError, TrainingRun
 
+    if arguments.plot:
+        require("matplotlib", "plot", "--plot")
+    if arguments.tensorboard is not None:
+        require("tensorboardX", "tensorboard", "--tensorboard")
     choose_computing(arguments.backend, arguments.threads)
-    folder = Path(arguments.out)
-    _check_folder(folder, arguments.overwrite)
-    corpus = _read_corpus(arguments)
-    _check_writing(folder)
-
-    translator = _new_translator(arguments, corpus)
-    x, source_lengths, t, target_lengths = _encode(corpus.train, translator)
-    held_out = _encode(corpus.valid, translator) if corpus.valid else None
-    settings = {
-        "corpus": os.fsencode(corpus.name).decode(errors="replace"),  # the name of a file may be any bytes; JSON's text not
-        "train_pairs": len(corpus.train),
-        "valid_pairs": len(corpus.valid),
-        "epochs": arguments.epochs,
-        "batch_size": arguments.batch_size,
-        "optimizer": "Adam",
-        "learning_rate": arguments.learning_rate,
-        "schedule": arguments.schedule,
-        "max_grad": arguments.max_grad,
-        "seed": arguments.seed,
-    }
-    history: list[EpochRecord] = []
+    run = TrainingRun(settings, arguments.out, overwrite=arguments.overwrite)
+    board = None if arguments.tensorboard is None else Board(arguments.tensorboard)
+    epochs, log_every = run.settings.training.epochs, run.settings.training.log_every
 
     def finish_epoch(record: "EpochRecord") -> None:
-        history.append(record)
-        save(folder, translator, history, settings)
-        print(_line(record, arguments.epochs), flush=True)
+        print(_line(record, epochs), flush=True)
+        if board is not None:
+            board.add_epoch(record)
+
+    def finish_steps(record: "StepRecord") -> None:
+        if log_every is not None:
+            print(_step_line(record, epochs), flush=True)
+        if board is not None:
+            board.add_steps(record)
 
     try:
-        _announce(arguments, corpus, translator)
-        Trainer(translator.model, Adam(arguments.learning_rate)).fit(
-            x,
-            t,
-            arguments.epochs,
-            arguments.batch_size,
-            arguments.max_grad,
-            source_lengths=source_lengths,
-            target_lengths=target_lengths,
-            validation_data=held_out,
-            callbacks=[finish_epoch],
-            schedule=SCHEDULES[arguments.schedule],
-            seed=arguments.seed,
-        )
+        _announce(run)
+        with _warnings_in_a_line():
+            run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
-        raise UserError(f"{error}; {_saved(history, folder)}") from error
+        raise UserError(f"{error}; {_saved(run)}") from error
     except (KeyboardInterrupt, Terminated) as stop:
         name = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
-        raise type(stop)(f"{name}; {_saved(history, folder)}") from None
+        raise type(stop)(f"{name}; {_saved(run)}") from None
+    finally:
+        if board is not None:
+            board.close()
+        if arguments.plot and run.history:
+            plot(run.history, run.folder)
 
-    exact_match = history[-1].valid_exact_match
-    if exact_match is not None:
-        count = round(exact_match * len(corpus.valid))
-        print(f"held-out exact match {exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
+    corpus, outcome = run.corpus, run.outcome
+    if outcome is not None:
+        print(outcome)
+    if outcome is not None and outcome.valid_exact_match is not None:
+        count = round(outcome.valid_exact_match * len(corpus.valid))
+        print(f"held-out exact match {outcome.valid_exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
     example = (corpus.valid or corpus.train)[0][0]
     dashes = ["--"] if example.startswith("-") else []
-    print(f"try it: {shlex.join(['fastattn', 'translate', str(folder), *dashes, example])}")
+    print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes, example])}")
 
 
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    """UserError unless the folder may be written: new, empty, or with a model that is to be replaced.
-
-    A model takes long to train, so that none is replaced unasked; and a folder of other things is no place for one.
-    """
-    from fastattn.training.model_folder import holds_model
-
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder")
-    if holds_model(folder):
-        if not overwrite:
-            raise UserError(f"{folder}: holds a model already; give another --out, or --overwrite to replace it")
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds other things than a model; give another --out")
-
-
-def _check_writing(folder: Path) -> None:
-    """Makes the folder. UserError, now and not after the first epoch, if no file can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
-
-
-def _read_corpus(arguments: argparse.Namespace) -> Corpus:
-    from fastattn.data import date_pairs, read_pairs, split_dates, split_pairs
-
-    if arguments.pairs is None:
-        return Corpus("the built-in dates", *split_dates(date_pairs()))
-    pairs = read_pairs(arguments.pairs)
-    if arguments.valid is not None:
-        return Corpus(arguments.pairs, pairs, read_pairs(arguments.valid))
-    part = VALID_FRACTION if arguments.valid_fraction is None else arguments.valid_fraction
-    if part == 0:
-        return Corpus(arguments.pairs, pairs, [])
-    try:
-        return Corpus(arguments.pairs, *split_pairs(pairs, part, arguments.seed))
-    except ValueError as error:
-        raise UserError(f"{arguments.pairs}: {error}; --valid-fraction 0 holds none out") from error
-
-
-def _new_translator(arguments: argparse.Namespace, corpus: Corpus) -> "Translator":
-    """An untrained model with the vocabularies of what it is to be trained on."""
-    from fastattn.data import Vocabulary
-    from fastattn.models import AttentionSeq2seq
-    from fastattn.training import Translator
-
-    sources = Vocabulary.from_texts((source for source, _ in corpus.train), arguments.source_tokens)
-    targets = Vocabulary.from_texts((target for _, target in corpus.train), arguments.target_tokens)
-    model = AttentionSeq2seq(
-        len(sources), arguments.embedding, arguments.hidden, target_vocabulary=len(targets), seed=arguments.seed
-    )
-    longest = max(len(targets.tokenize(target)) for _, target in corpus.train)
-    return Translator(
-        model,
-        sources,
-        targets,
-        reverse_source=arguments.reverse_source,
-        max_target_tokens=2 * (longest + 1),  # the end symbol counts
-    )
-
-
-def _encode(pairs: "list[Pair]", translator: "Translator") -> "tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]":
-    from fastattn.data import encode_pairs
-
-    return encode_pairs(
-        pairs,
-        translator.source_vocabulary,
-        translator.target_vocabulary,
-        reverse_source=translator.reverse_source,
-    )
-
-
-def _announce(arguments: argparse.Namespace, corpus: Corpus, translator: "Translator") -> None:
+def _announce(run: "TrainingRun") -> None:
     """Prints what is about to happen."""
     from fastattn import backend
 
-    size = sum(param.size for param in translator.model.params)
+    corpus, model, training = run.corpus, run.settings.model, run.settings.training
+    size = sum(param.size for param in run.translator.model.params)
     symbols = [
-        f"{len(vocabulary.symbols):,} different {'characters' if vocabulary.token_kind == 'char' else 'words'}"
-        for vocabulary in (translator.source_vocabulary, translator.target_vocabulary)
+        f"{len(vocabulary.symbols):,} different {SYMBOLS[vocabulary.token_kind]}"
+        + ("" if vocabulary.features is None else f" and {len(vocabulary.features):,} features")
+        for vocabulary in (run.translator.source_vocabulary, run.translator.target_vocabulary)
     ]
-    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {len(corpus.valid):,} held out")
+    passed_over = [
+        f"{count:,} {name} {'line' if count == 1 else 'lines'} passed over"
+        for name, count in (("blank", corpus.blank_lines), ("comment", corpus.comment_lines))
+        if count
+    ]
+    held_out = ", ".join([f"{len(corpus.valid):,} held out", *passed_over])
+    sizes = [f"embedding {model.embedding}", f"hidden {model.hidden}", *_changes(model, ["embedding", "hidden"])]
+    batch = ["batch_size", "batch_tokens"][training.batch_tokens is not None]
+    steps = [
+        f"epochs {training.epochs}",
+        f"{batch.replace('_', ' ')} {getattr(training, batch)}",
+        f"learning rate {training.learning_rate:g} ({OPTIMIZERS[training.optimizer]}, {training.schedule})",
+        f"gradient norm up to {training.max_grad:g}",
+        *_changes(training, SAID),
+        f"seed {training.seed}",
+    ]
+    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {held_out}")
     print(f"tokens     {symbols[0]} in the sources, {symbols[1]} in the targets")
-    print(f"model      embedding {arguments.embedding}, hidden {arguments.hidden}: {size:,} weights")
-    print(
-        f"training   epochs {arguments.epochs}, batch size {arguments.batch_size}, learning rate "
-        f"{arguments.learning_rate:g} (Adam, {arguments.schedule}), gradient norm up to {arguments.max_grad:g}, "
-        f"seed {arguments.seed}"
-    )
+    print(f"model      {', '.join(sizes)}: {size:,} weights")
+    print(f"training   {', '.join(steps)}")
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
-    print(f"writing    {arguments.out}", flush=True)
+    print(f"writing    {run.folder}", flush=True)
 
 
-def _line(record: "EpochRecord", epochs: int) -> str:
+def _changes(section: "Section", said: Sequence[str]) -> list[str]:
+    """The settings that are not at their defaults, in words, without those that are said anyway."""
+    kinds = dict(section.settings())
+    changes = {name: kinds[name].kind.toml(value).strip('"') for name, value in section.changed().items() if name not in said}
+    return [name.replace("_", " ") + ("" if text == "true" else f" {text}") for name, text in changes.items()]
+
+
+def _line(record: "EpochRecord", epochs: int | None) -> str:
     parts = [f"epoch {record.epoch}/{epochs}", f"loss {record.loss:.4f}"]
     if record.valid_loss is not None and record.valid_exact_match is not None:
-        parts += [f"held out: loss {record.valid_loss:.4f}, exact match {record.valid_exact_match:.2%}"]
+        held_out = f"held out: loss {record.valid_loss:.4f}, exact match {record.valid_exact_match:.2%}"
+        errors = record.valid_token_error_rate
+        parts += [held_out if errors is None else f"{held_out}, token error rate {errors:.2%}"]
     return "  ".join([*parts, f"{record.tokens_per_second:,.0f} tokens/s", f"{record.seconds:.1f} s"])
 
 
-def _saved(history: "list[EpochRecord]", folder: Path) -> str:
+def _step_line(record: "StepRecord", epochs: int | None) -> str:
+    minutes, seconds = divmod(round(record.seconds_left), 60)
+    parts = [
+        f"epoch {record.epoch}/{epochs}",
+        f"step {record.step:,}",
+        f"loss {record.loss:.4f}",
+        f"learning rate {record.learning_rate:.3g}",
+        f"gradient norm {record.gradient_norm:.3g}",
+        f"{record.tokens_per_second:,.0f} tokens/s",
+        f"{minutes:,}:{seconds:02} left",
+    ]
+    return "  ".join(parts)
+
+
+def _saved(run: "TrainingRun") -> str:
     """What an interruption leaves."""
-    return f"epoch {history[-1].epoch} is saved in {folder}" if history else "no epoch was finished, nothing is saved"
+    return "no epoch was finished, nothing is saved" if run.saved is None else f"epoch {run.saved} is saved in {run.folder}"
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """What the training warns of is a line on standard error, without the place in the code."""
+    from fastattn.training import TrainingWarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        print(f"fastattn: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TrainingWarning)
+        warnings.showwarning = show
+        yield

@@ -1,10 +1,11 @@
-"""Training: optimizers, the trainer, models as text to text, and the folder that a model is kept in."""
+"""Training: optimizers, the trainer, models as text to text, the folder that a model is kept in, and whole runs."""
 
 from fastattn.evaluation import Score, edit_distance, score
 
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .run import Corpus, TrainingRun, train
 from .schedule import (
     SCHEDULES,
     Constant,
@@ -18,6 +19,7 @@ from .schedule import (
     linear,
     make_schedule,
 )
+from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
 from .stopping import METRICS
 from .trainer import Trainer
 from .translator import Answer, SourceError, Translator, ensemble
@@ -31,13 +33,16 @@ __all__ = [
     "AdamW",
     "Answer",
     "Constant",
+    "Corpus",
     "Cosine",
+    "DataSettings",
     "DivergedError",
     "Done",
     "EpochRecord",
     "InverseSqrt",
     "Linear",
     "ModelFolderError",
+    "ModelSettings",
     "Momentum",
     "Nesterov",
     "Optimizer",
@@ -46,9 +51,13 @@ __all__ = [
     "RMSprop",
     "Schedule",
     "Score",
+    "Settings",
+    "SettingsError",
     "SourceError",
     "StepRecord",
     "Trainer",
+    "TrainingRun",
+    "TrainingSettings",
     "TrainingWarning",
     "Translator",
     "clip_grads",
@@ -60,4 +69,5 @@ __all__ = [
     "make_schedule",
     "save",
     "score",
+    "train",
 ]

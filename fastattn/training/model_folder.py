@@ -37,7 +37,7 @@ DTYPES = {"float32": "F32", "float64": "F64"}
 
 
 class ModelFolderError(Exception):
-    """A folder that no model can be loaded from. The message is "FILE: reason"."""
+    """A folder that no model can be loaded from, or written to. The message is "FILE: reason"."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{os.fspath(path)}: {reason}")
@@ -83,11 +83,16 @@ def save(
         VOCABULARY: _text(vocabularies),
         CONFIG: _text(config),
         TENSORS: safetensors_bytes(model.named_params(), metadata=metadata),
-        HISTORY: "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history),
+        HISTORY: history_text(history),
     }
     with interruptions_held():
         for name, content in files.items():
             atomic_write(folder / name, content)
+
+
+def history_text(history: Sequence[EpochRecord]) -> str:
+    """What stands in the history: an object an epoch, each on a line."""
+    return "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history)
 
 
 def load(folder: str | os.PathLike[str]) -> Translator:

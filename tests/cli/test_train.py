@@ -2,13 +2,15 @@
 
 import json
 import re
+import shlex
 import signal
+import sys
 
 import numpy as np
 import pytest
 
 from fastattn.data import Vocabulary, read_pairs
-from fastattn.training import load
+from fastattn.training import Settings, load
 
 TINY = ["--embedding", 3, "--hidden", 4, "--batch-size", 40]
 
@@ -65,8 +67,6 @@ def test_held_out_exact_match_is_what_evaluate_says(trained, pairs, tmp_path, fa
 
 
 def test_the_last_line_is_a_command_that_works(trained, module):
-    import shlex
-
     last = (trained / "output").read_text().splitlines()[-1]
     assert last.startswith("try it: fastattn translate ")
     done = module(*shlex.split(last.removeprefix("try it: "))[1:])
@@ -106,7 +106,7 @@ def test_every_flag_arrives(pairs, tmp_path, fastattn_command):
     )
     assert (code, err) == (0, "")
     assert "2 pairs to train on, 80 held out" in out
-    assert "3 different words in the sources, 4 different characters in the targets" in out
+    assert "3 different symbols in the sources, 4 different characters in the targets" in out
     assert "threads 3" in out
     translator = load(tmp_path / "m")
     assert translator.source_vocabulary == Vocabulary(["one", "three", "two"], "space")
@@ -148,10 +148,9 @@ def test_nothing_held_out(pairs, tmp_path, fastattn_command):
 
 
 def test_without_pairs_it_is_the_corpus_of_dates(tmp_path, monkeypatch, fastattn_command):
-    import fastattn.data
     from fastattn.data import date_pairs
 
-    monkeypatch.setattr(fastattn.data, "date_pairs", lambda: date_pairs(200))
+    monkeypatch.setattr("fastattn.training.run.date_pairs", lambda: date_pairs(200))
     code, out, err = fastattn_command("train", "--out", tmp_path / "m", "--epochs", 1, *TINY)
     assert (code, err) == (0, "")
     assert "the built-in dates: 180 pairs to train on, 20 held out" in out
@@ -210,6 +209,14 @@ def test_bad_held_out_pairs_write_nothing(pairs, tmp_path, fastattn_command):
         ["--valid", "a", "--valid-fraction", "0.1"],
         ["--unknown"],
         ["another.tsv"],
+        ["--epoch", "3"],
+        ["--dropout", "1"],
+        ["--dropout", "middle=.1"],
+        ["--dropout", "output=.1,output=.2"],
+        ["--attention", "cosine"],
+        ["--encoder-layers", "0"],
+        ["--forget-bias", "nan"],
+        ["--bidirectional", "--hidden"],
     ],
 )
 def test_wrong_usage(pairs, tmp_path, fastattn_command, options):
@@ -217,6 +224,319 @@ def test_wrong_usage(pairs, tmp_path, fastattn_command, options):
     assert (code, out) == (2, "")
     assert err.startswith("usage: fastattn ")
     assert "Traceback" not in err
+    assert not (tmp_path / "m").exists()
+
+
+def test_an_unknown_option_names_the_nearest(pairs, fastattn_command):
+    """The sub-command's own usage, whatever else is wrong with the line."""
+    for command, given, near in (
+        (["train"], ["--dropou", "0.3"], "--dropout"),
+        (["train", pairs], ["--epoch=3"], "--epochs"),
+        (["train"], ["--no-bidirectinal"], "--no-bidirectional"),
+        (["train"], ["--label"], "--label-smoothing"),
+        (["evaluate"], ["--jsn"], "--json"),
+        (["attention", "m"], ["--outt", "a.png"], "--out"),
+        ([], ["--versio"], "--version"),
+    ):
+        code, out, err = fastattn_command(*command, *given)
+        assert (code, out) == (2, "")
+        assert err.startswith(" ".join(["usage: fastattn", *command[:1]]))
+        assert err.endswith(f"error: there is no option {given[0].partition('=')[0]}; did you mean {near}?\n")
+    _, _, err = fastattn_command("train", "--zzz")
+    assert err.endswith("error: there is no option --zzz\n")
+    assert fastattn_command("train", pairs, "-x")[2].endswith("fastattn train: error: unrecognized arguments: -x\n")
+
+
+def test_what_stands_after_dashes_is_text(trained, fastattn_command):
+    code, out, err = fastattn_command("translate", trained / "model", "--", "--ab", "ab")
+    assert (code, out.count("\n")) == (0, 2)
+    assert one_line(err) == "1 of 2 sources has symbols that the model never saw: '-'"
+
+
+def test_help_tells_each_flag_with_its_default(fastattn_command):
+    from fastattn.cli.train import flag_of
+    from fastattn.training.settings import SECTIONS
+
+    def words(text):
+        return "".join(text.split())  # a line may end at any space or hyphen
+
+    _, out, _ = fastattn_command("train", "--help")
+    for section in SECTIONS:
+        for name, one in section.settings():
+            assert f"  {one.letter if name == 'pairs' else flag_of(name)}" in out
+            assert words(f"{one.help} (default: {section.default_text(name)})") in words(out)
+
+
+def test_the_options_of_the_model_arrive(pairs, tmp_path, fastattn_command):
+    code, out, err = fastattn_command(
+        *("train", pairs, "--out", tmp_path / "m", "--epochs", 1, *TINY),
+        *("--encoder-layers", 2, "--decoder-layers", 2, "--bidirectional", "--encoder-hidden", 3, "--project-encoder"),
+        *("--residual", "--attention", "additive", "--attention-size", 5, "--attentional-size", 6, "--input-feeding"),
+        *("--bridge", "affine", "--dropout", "embedding=.1,output=.3", "--recurrent-dropout", 0.1, "--word-dropout", 0.2),
+        *("--tie-embeddings", "--share-embeddings", "--label-smoothing", 0.1, "--forget-bias", "-0.5", "--orthogonal"),
+        *("--dtype", "float64", "--optimizer", "adamw", "--weight-decay", 0.1),
+    )
+    assert (code, err) == (0, "")
+    assert "model      embedding 3, hidden 4, encoder layers 2, decoder layers 2, bidirectional, encoder hidden 3" in out
+    assert "learning rate 0.002 (AdamW, linear), gradient norm up to 5, weight decay 0.1, seed 0" in out
+    config = load(tmp_path / "m").model.config
+    expected = {
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "bidirectional": True,
+        "encoder_hidden": 3,
+        "project_encoder": True,
+        "residual": True,
+        "attention": "additive",
+        "attention_size": 5,
+        "attentional_size": 6,
+        "input_feeding": True,
+        "bridge": "affine",
+        "dropout": (0.1, 0.0, 0.0, 0.3),
+        "recurrent_dropout": 0.1,
+        "word_dropout": 0.2,
+        "tie_embeddings": True,
+        "share_embeddings": True,
+        "label_smoothing": 0.1,
+        "forget_bias": -0.5,
+        "orthogonal": True,
+        "dtype": "float64",
+        "embedding": 3,
+        "hidden": 4,
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_an_impossible_combination_writes_nothing(pairs, tmp_path, fastattn_command):
+    code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--bidirectional")
+    assert (code, out) == (1, "")
+    assert one_line(err).startswith('model: attention="dot" multiplies states of equal widths')
+    assert not (tmp_path / "m").exists()
+
+
+def test_flags_win_over_the_config_file(pairs, tmp_path, fastattn_command):
+    path = tmp_path / "g2p.toml"
+    path.write_text(
+        f"[data]\npairs = {json.dumps(str(pairs))}\nvalid_fraction = 0\nreverse_source = true\n"
+        "[model]\nhidden = 4\nembedding = 3\nencoder_layers = 2\n[training]\nepochs = 2\n"
+    )
+    code, out, err = fastattn_command("train", "--config", path, "--out", tmp_path / "m", "--hidden", 5, "--no-reverse-source")
+    assert (code, err) == (0, "")
+    assert "80 pairs to train on, 0 held out" in out
+    translator = load(tmp_path / "m")
+    assert translator.model.config.sizes[2:] == (3, 5)
+    assert translator.model.config.encoder_layers == 2
+    assert not translator.reverse_source
+    code, out, err = fastattn_command("train", "--config", path, "--out", tmp_path / "n", "--valid", pairs, "--epochs", 1)
+    assert (code, err) == (0, "")
+    assert "80 pairs to train on, 80 held out" in out
+
+
+def test_training_from_the_saved_config_gives_the_same_bits(pairs, tmp_path, fastattn_command):
+    options = ["--dropout", 0.2, "--attention", "general", "--seed", 3, "--epochs", 2, "--valid-fraction", 0.1, *TINY]
+    assert fastattn_command("train", pairs, "--out", tmp_path / "a", *options)[0] == 0
+    assert fastattn_command("train", "--config", tmp_path / "a" / "config.toml", "--out", tmp_path / "b")[0] == 0
+    for name in ("model.safetensors", "config.json", "vocabulary.json", "config.toml"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_print_config_is_a_config_file(pairs, tmp_path, fastattn_command):
+    command = ["train", pairs, "--dropout", "layers=.25", "--attention", "none", "--print-config"]
+    code, out, err = fastattn_command(*command, "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "m").exists()
+    assert "\ndropout = { layers = 0.25 }\n" in out
+    (tmp_path / "c.toml").write_text(out)
+    assert fastattn_command("train", "--config", tmp_path / "c.toml", "--print-config") == (0, out, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[model]\nhiden = 3", "[model] has no hiden; did you mean hidden?"),
+        ("[training]\nepochs = 0", 'training.epochs is 0; expected a whole number of at least 1, or "auto"'),
+        ("[training", "is not TOML: "),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_bad_config_file_writes_nothing(pairs, tmp_path, fastattn_command, content, reason):
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_text(content)
+    code, out, err = fastattn_command("train", pairs, "--config", path, "--out", tmp_path / "m")
+    assert (code, out) == (1, "")
+    assert one_line(err).startswith(f"{path}: {reason}")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_line_says_which_epoch_was_kept_and_why(pairs, tmp_path, fastattn_command):
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 3, "--overwrite", *TINY]
+    _, out, _ = fastattn_command(*command)
+    assert out.splitlines()[-3] == "epoch 3 was kept, the last; all 3 epochs were made"
+    assert out.splitlines()[-2].startswith("held-out exact match ")
+    _, out, err = fastattn_command(
+        *command, "--keep", "best", "--patience", 1, "--metric", "exact_match", "--learning-rate", 1e-9
+    )
+    assert err == ""
+    kept = "epoch 1 was kept, the best: exact match 0.00%; no better exact match for 1 epochs, up to epoch 2"
+    assert out.splitlines()[-3] == kept
+    history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["best"] for line in history] == [True, False]
+    assert [json.loads(line)["valid_token_error_rate"] > 0 for line in history] == [True, True]
+
+
+def test_log_every_prints_lines_of_steps(pairs, tmp_path, fastattn_command):
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--embedding", 3, "--hidden", 4, "--batch-size", 10]
+    code, out, err = fastattn_command(*command, "--log-every", 5)
+    assert (code, err) == (0, "")
+    number = r"[\d,.e+-]+"
+    lines = re.findall(
+        rf"^epoch (\d)/2  step (\d+)  loss {number}  learning rate ({number})  gradient norm {number}  {number} tokens/s  "
+        r"\d+:\d\d left$",
+        out,
+        re.MULTILINE,
+    )
+    assert [line[:2] for line in lines] == [("1", "5"), ("2", "10"), ("2", "15")]
+    assert float(lines[0][2]) > float(lines[2][2])
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    code, out, _ = fastattn_command(*command, "--overwrite")
+    assert "  step " not in out
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+
+
+def test_every_option_of_the_training_arrives(pairs, tmp_path, fastattn_command):
+    code, out, err = fastattn_command(
+        *("train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--embedding", 3, "--hidden", 4, "--batch-tokens", 90),
+        *("--accumulate", 2, "--schedule", "cosine", "--warmup-steps", 2, "--hold", 0.1, "--metric", "loss", "--patience", 4),
+        *("--average", "best", "--average-count", 2, "--max-minutes", 5, "--learning-rate", 0.01),
+    )
+    assert (code, err) == (0, "")
+    assert (
+        "training   epochs 2, batch tokens 90, learning rate 0.01 (Adam, cosine), gradient norm up to 5, accumulate 2, " in out
+    )
+    assert "warmup steps 2, hold 0.1, metric loss, patience 4, average best, average count 2, max minutes 5.0, seed 0" in out
+    assert "the mean of the weights of epochs 1, 2 was kept, the best by validation loss; all 2 epochs were made" in out
+    saved = Settings.read(tmp_path / "m" / "config.toml").training
+    expected = {
+        "batch_tokens": 90,
+        "accumulate": 2,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "hold": 0.1,
+        "metric": "loss",
+        "patience": 4,
+        "average": "best",
+        "average_count": 2,
+        "max_minutes": 5.0,
+        "learning_rate": 0.01,
+        "epochs": 2,
+    }
+    assert saved.changed() == expected
+
+
+def test_a_loss_far_above_the_first_is_warned_of(pairs, tmp_path, fastattn_command):
+    options = ["--epochs", 3, "--learning-rate", 50, "--schedule", "constant", *TINY]
+    code, _, err = fastattn_command("train", pairs, "--out", tmp_path / "m", *options)
+    assert code == 0
+    assert re.match(
+        r"the loss of epoch \d is [\d.]+, far above the [\d.]+ of the first step; a lower learning rate", one_line(err)
+    )
+
+
+def test_no_batch_size_beside_batch_tokens(pairs, tmp_path, fastattn_command):
+    code, _, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--batch-size", 3, "--batch-tokens", 30)
+    assert code == 2
+    assert "--batch-tokens: not allowed with argument --batch-size" in err
+
+
+def test_a_dictionary_as_it_is_found(tmp_path, fastattn_command):
+    """Comments, two spaces, numbered variants, blank lines; refused by default, in words that name the options."""
+    path = tmp_path / "dictionary.txt"
+    path.write_text(";;; comments, two spaces\n\nABEND  AH B EH N D\nABEND(1)  EY B EH N D\nABER  EY B ER\n")
+    options = ["--target-tokens", "space", "--valid-fraction", 0, "--epochs", 1, *TINY]
+    code, _, err = fastattn_command("train", path, "--out", tmp_path / "m", *options)
+    assert code == 1
+    assert "--separator '  ' --comment ';;;' --variants would read the file" in one_line(err)
+    reading = ["--separator", "  ", "--comment", ";;;", "--variants"]
+    code, out, err = fastattn_command("train", path, "--out", tmp_path / "m", *options, *reading)
+    assert (code, err) == (0, "")
+    assert "3 pairs to train on, 0 held out, 1 blank line passed over, 1 comment line passed over" in out
+    assert "6 different characters in the sources, 7 different symbols in the targets" in out
+
+
+def test_columns_features_and_graphemes(tmp_path, fastattn_command):
+    path = tmp_path / "inflection.tsv"
+    path.write_text("lemma\tform\ttags\nwalk\twalked\tV;PST\nrun\tran\tV;PST\nrun\truns\tV;3;SG;PRS\n")
+    columns = ["--header", "--source-column", "lemma", "--target-column", 2, "--features-column", "tags"]
+    options = ["--normalization", "NFC", "--target-tokens", "grapheme", "--valid-fraction", 0, "--epochs", 1, *TINY]
+    code, out, err = fastattn_command("train", path, "--out", tmp_path / "m", *columns, *options)
+    assert (code, err) == (0, "")
+    assert "7 different characters and 5 features in the sources, 10 different graphemes in the targets" in out
+    assert fastattn_command(*shlex.split(out.splitlines()[-1].removeprefix("try it: "))[1:])[::2] == (0, "")
+
+
+def test_pairs_on_standard_input(tmp_path, module):
+    done = module("train", "-", "--out", tmp_path / "m", "--epochs", 1, *TINY, text=b"ab\tx\n\ncd\ty\nef\tz\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"corpus     standard input: 2 pairs to train on, 1 held out, 1 blank line passed over\n" in done.stdout
+
+
+def test_the_learning_curve_is_drawn_beside_the_model(pairs, tmp_path, fastattn_command):
+    pytest.importorskip("matplotlib")
+    for name, held_out in (("a", 0.05), ("b", 0)):
+        command = ["train", pairs, "--out", tmp_path / name, "--epochs", 2, "--plot", "--valid-fraction", held_out, *TINY]
+        code, _, err = fastattn_command(*command)
+        assert (code, err) == (0, "")
+        picture = (tmp_path / name / "learning-curve.png").read_bytes()
+        assert picture.startswith(b"\x89PNG\r\n")
+        assert len(picture) > 10_000
+    assert fastattn_command("train", pairs, "--out", tmp_path / "c", "--epochs", 1, *TINY)[0] == 0
+    assert not (tmp_path / "c" / "learning-curve.png").exists()
+
+
+def test_a_run_that_ends_early_is_drawn_up_to_there(pairs, tmp_path, process):
+    pytest.importorskip("matplotlib")
+    training = process("train", pairs, "--out", tmp_path / "m", "--epochs", 100_000, "--plot", *TINY)
+    wait_for(training, "epoch 2/")
+    training.terminate()
+    _, err = training.communicate(timeout=60)
+    assert training.returncode == 143
+    assert err.startswith(b"fastattn: terminated; epoch ")
+    assert (tmp_path / "m" / "learning-curve.png").exists()
+
+
+def test_tensorboard_has_a_number_a_chart_and_epoch(pairs, tmp_path, fastattn_command):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.proto.event_pb2 import Event
+
+    command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--tensorboard", tmp_path / "logs", "--log-every", 3]
+    code, _, err = fastattn_command(*command, *TINY)
+    assert (code, err) == (0, "")
+    content = next((tmp_path / "logs").iterdir()).read_bytes()
+    charts: dict = {}
+    while content:  # a record: its length, a checksum of that, the event, a checksum
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+        for value in event.summary.value:
+            charts.setdefault(value.tag, []).append((event.step, value.simple_value))
+    history = [json.loads(line) for line in (tmp_path / "m" / "history.jsonl").read_text().splitlines()]
+    for name in ("loss", "valid_loss", "valid_exact_match", "valid_token_error_rate", "learning_rate", "tokens_per_second"):
+        expected = [(record["epoch"], pytest.approx(record[name], rel=1e-6)) for record in history]
+        assert charts[f"epoch/{name}"] == expected
+    for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second"):
+        assert [step for step, value in charts[f"step/{name}"] if value > 0] == [3]
+
+
+@pytest.mark.parametrize(
+    ("flag", "module", "extra"), [("--plot", "matplotlib", "plot"), ("--tensorboard=x", "tensorboardX", "tensorboard")]
+)
+def test_a_missing_extra_is_named_before_the_training(pairs, tmp_path, fastattn_command, monkeypatch, flag, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", flag)
+    assert (code, out) == (1, "")
+    flag = flag.partition("=")[0]
+    assert one_line(err) == f"{flag} needs {module}; install it with: pip install 'fastattn[{extra}]'"
     assert not (tmp_path / "m").exists()
 
 
@@ -279,7 +599,7 @@ def test_a_run_that_diverges_says_where_and_what_is_saved(pairs, tmp_path, fasta
             if self.steps == 3:  # 76 pairs are two steps an epoch
                 params[0][...] = np.nan
 
-    monkeypatch.setattr("fastattn.training.Adam", Poisoned)
+    monkeypatch.setattr("fastattn.training.run.Adam", Poisoned)
     code, out, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--epochs", 3, *TINY)
     assert code == 1
     assert out.splitlines()[-1].startswith("epoch 1/3")
@@ -308,7 +628,7 @@ def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number,
     assert found
     assert int(found[1]) >= 3
     load(tmp_path / "m")
-    names = ["config.json", "history.jsonl", "model.safetensors", "vocabulary.json"]
+    names = ["config.json", "config.toml", "history.jsonl", "model.safetensors", "vocabulary.json"]
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == names
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["epoch"] == len(history) == int(found[1])
