@@ -164,7 +164,9 @@ class Decoding:
         of_each = zip(asked, never_seen, found, strict=True)
         if self.jsonl:
             return [json.dumps(self._object(*each), ensure_ascii=False) for each in of_each]
-        return ["\n".join(self._as_text(number, *each)) for number, (_, *each) in enumerate(of_each, start=done + 1)]
+        return [
+            "\n".join(self._as_text(number, symbols, answers)) for number, (_, symbols, answers) in enumerate(of_each, done + 1)
+        ]
 
     def _object(self, asked: dict[str, Any], never_seen: list[str], answers: Sequence["Answer"]) -> dict[str, Any]:
         marks = {"unknown_symbols": never_seen} if never_seen else {}

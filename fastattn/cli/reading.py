@@ -58,9 +58,11 @@ def chosen_reading(arguments: argparse.Namespace, kept: "Reading", *, of_model: 
 
 def add_unknown(parser: argparse.ArgumentParser) -> None:
     """Adds --unknown."""
+    from fastattn.data import UNKNOWN_CHOICES
+
     parser.add_argument(
         "--unknown",
-        choices=("answer", "empty", "copy", "fail"),
+        choices=UNKNOWN_CHOICES,
         default="answer",
         help="what becomes of a source with symbols that the model never saw: answered like any other, answered with "
         "nothing or with itself, or an error (default: %(default)s)",

@@ -1,12 +1,14 @@
 """Pairs of text, vocabularies, batches, and the built-in corpus of dates."""
 
 from fastattn.data.batches import batches, encode_pairs, encode_sources, token_batches, trim
+from fastattn.data.corpus import Corpus, CorpusError, build_corpus, file_digest, open_corpus
 from fastattn.data.dates import date_pairs, split_dates
 from fastattn.data.extras import MissingExtraError, require
 from fastattn.data.files import atomic_write
 from fastattn.data.pairs import (
     PairsError,
     PairsFile,
+    PairsStream,
     group_targets,
     read_lines,
     read_pairs,
@@ -14,7 +16,7 @@ from fastattn.data.pairs import (
     write_pairs,
 )
 from fastattn.data.reading import NORMALIZATIONS, PLAIN, Reading
-from fastattn.data.vocabulary import END, PADDING, START, TOKEN_KINDS, UNKNOWN, Vocabulary
+from fastattn.data.vocabulary import END, PADDING, START, TOKEN_KINDS, UNKNOWN, UNKNOWN_CHOICES, Vocabulary
 
 __all__ = [
     "END",
@@ -24,17 +26,24 @@ __all__ = [
     "START",
     "TOKEN_KINDS",
     "UNKNOWN",
+    "UNKNOWN_CHOICES",
+    "Corpus",
+    "CorpusError",
     "MissingExtraError",
     "PairsError",
     "PairsFile",
+    "PairsStream",
     "Reading",
     "Vocabulary",
     "atomic_write",
     "batches",
+    "build_corpus",
     "date_pairs",
     "encode_pairs",
     "encode_sources",
+    "file_digest",
     "group_targets",
+    "open_corpus",
     "read_lines",
     "read_pairs",
     "require",

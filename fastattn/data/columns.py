@@ -30,8 +30,9 @@ class Columns:
                 raise ValueError(f"{name}_column is {column}, but the header has {_columns(len(header))}")
             return column - 1
         assert header is not None  # a reading with names has one
-        if column not in header:
-            raise ValueError(f"the header has no column {column!r}; it has {', '.join(map(repr, header))}")
+        if header.count(column) != 1:
+            found = "no column" if column not in header else f"{header.count(column)} columns"
+            raise ValueError(f"the header has {found} {column!r}; it has {', '.join(map(repr, header))}")
         return header.index(column)
 
     def split(self, line: str) -> list[str]:
@@ -64,7 +65,8 @@ class Columns:
         """
         found = self.split(line)
         has_features = self.reading.has_features
-        if len(found) == 1 or (has_features and self.count > 2 and line.count(TAB) == 1):
+        # Source and features alone are fewer columns than any file with features has.
+        if len(found) == 1 or (has_features and line.count(TAB) == 1):
             return line
         wanted = [self.places["source"], *([self.places["features"]] if has_features else [])]
         if len(found) <= max(wanted):

@@ -57,8 +57,10 @@ def _others(reading: Reading) -> Iterator[Reading]:
 def _sources(lines: Sequence[str], reading: Reading) -> list[str]:
     """The sources of all pairs in the lines; none if a line cannot be read, or if nothing is read in a new way."""
     lines = [line for line in lines if reading.comment is None or not line.startswith(reading.comment)]
+    if not lines:
+        return []
     try:
-        columns = Columns(reading, lines.pop(0) if reading.header and lines else None)
+        columns = Columns(reading, lines.pop(0) if reading.header else None)
         return [columns.pair(line)[0] for line in lines]
-    except (ValueError, AssertionError):
+    except ValueError:
         return []

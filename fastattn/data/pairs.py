@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from typing import IO, Any
 
 from fastattn.data.columns import Columns
 from fastattn.data.files import atomic_write
@@ -21,6 +23,7 @@ Pair = tuple[str, str]
 
 STANDARD_INPUT = "-"
 GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
+CHUNK = 1 << 20  # bytes that are read at once
 
 
 class PairsError(ValueError):
@@ -51,21 +54,34 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         yield number, _decoded(path, number, line)
 
 
-def _raw_lines(path: str | os.PathLike[str]) -> list[bytes]:
+def _raw_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The lines one after another: no more than CHUNK bytes of the file are in memory, and the line that they begin."""
+    rest, is_empty = b"", True
     try:
-        content = sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path).read_bytes()
+        with _opened(path) as stream:
+            while chunk := stream.read(CHUNK):
+                block = rest + (chunk.removeprefix(codecs.BOM_UTF8) if is_empty else chunk)
+                is_empty = is_empty and not block
+                # On bytes, unlike on str, splitlines knows no line ends but LF, CRLF and CR. The last CR may be half of one.
+                end = len(block) - block.endswith(b"\r")
+                begun = max(block.rfind(b"\n", 0, end), block.rfind(b"\r", 0, end)) + 1
+                yield from block[:begun].splitlines()
+                rest = block[begun:]
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise PairsError(path, None, f"is not a whole gzip file: {error}") from error
     except OSError as error:
         raise PairsError(path, None, f"cannot be read: {error.strerror or error}") from error
-    if content.startswith(GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise PairsError(path, None, f"is not a whole gzip file: {error}") from error
-    # On bytes, unlike on str, splitlines knows no line ends but LF, CRLF and CR.
-    lines = content.removeprefix(codecs.BOM_UTF8).splitlines()
-    if not lines:
+    yield from rest.splitlines()
+    if is_empty:
         raise PairsError(path, None, "is empty; expected a pair a line")
-    return lines
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """The bytes of a file or of standard input, unpacked if need be."""
+    with contextlib.ExitStack() as stack:
+        stream: Any = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(open(path, "rb"))
+        yield stack.enter_context(gzip.open(stream)) if stream.peek(2).startswith(GZIP) else stream
 
 
 def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
@@ -86,6 +102,11 @@ class PairsFile:
     blank_lines: int  # passed over
     comment_lines: int  # passed over
 
+    def passed_over(self) -> str:
+        """How many lines were no pairs, in words: "2 blank lines, 1 comment"; "" if there were none."""
+        kinds = ((self.blank_lines, "blank line"), (self.comment_lines, "comment"))
+        return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for count, name in kinds if count)
+
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Reading = PLAIN) -> PairsFile:
         """The pairs of a file, in its order. Blank lines are passed over, and what `reading` says.
@@ -93,34 +114,57 @@ class PairsFile:
         Raises PairsError as `read_lines` does, for a line that does not have the columns or whose source or target is
         blank, for a header without the columns, and for no pair at all.
         """
-        raw = _raw_lines(path)
+        stream = PairsStream(path, reading)
+        pairs, lines = [], []
+        for pair in stream:
+            pairs.append(pair)
+            lines.append(stream.line)
+        return cls(path, pairs, lines, stream.blank_lines, stream.comment_lines)
+
+
+class PairsStream:
+    """The pairs of a file, read while they are asked for: the file may be larger than the memory.
+
+    line: the number of the last pair's line, from 1. blank_lines, comment_lines: those passed over so far. Raises what
+    `PairsFile.read` does.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reading: Reading = PLAIN) -> None:
+        self.path, self.reading = path, reading
+        self.line = self.blank_lines = self.comment_lines = 0
+
+    def __iter__(self) -> Iterator[Pair]:
+        """From the beginning."""
+        self.line = self.blank_lines = self.comment_lines = 0
+        reading, holds_none = self.reading, True
         columns = None if reading.header else Columns(reading)
-        pairs: list[Pair] = []
-        lines: list[int] = []
-        blank_lines = comment_lines = 0
+        raw = _raw_lines(self.path)
+        begin: list[bytes] = []
         for number, content in enumerate(raw, start=1):
-            line = _decoded(path, number, content)
+            if number <= LINES:
+                begin.append(content)
+            line = _decoded(self.path, number, content)
             if not line.strip():
-                blank_lines += 1
+                self.blank_lines += 1
             elif reading.comment is not None and line.startswith(reading.comment):
-                comment_lines += 1
+                self.comment_lines += 1
             else:
                 try:
                     if columns is None:
                         columns = Columns(reading, line)
                         continue
-                    pairs.append(columns.pair(line))
+                    pair = columns.pair(line)
                 except ValueError as error:
-                    raise PairsError(path, number, _with_hint(str(error), raw, number, reading)) from error
-                lines.append(number)
-        if not pairs:
-            raise PairsError(path, None, "holds no pair; expected a pair a line")
-        return cls(path, pairs, lines, blank_lines, comment_lines)
+                    more = [content] if number > LINES else islice(raw, LINES - number)
+                    raise PairsError(self.path, number, _with_hint(str(error), [*begin, *more], reading)) from error
+                self.line, holds_none = number, False
+                yield pair
+        if holds_none:
+            raise PairsError(self.path, None, "holds no pair; expected a pair a line")
 
 
-def _with_hint(reason: str, raw: Sequence[bytes], number: int, reading: Reading) -> str:
-    """The reason, and the options that would read this line and those at the beginning of the file."""
-    looked_at = raw[:LINES] if number <= LINES else [*raw[:LINES], raw[number - 1]]
+def _with_hint(reason: str, looked_at: Sequence[bytes], reading: Reading) -> str:
+    """The reason, and the options that would read these lines."""
     found = hint([line.decode("utf-8", "replace") for line in looked_at], reading)
     return reason if found is None else f"{reason}; {found}"
 

@@ -14,6 +14,10 @@ from fastattn.data.reading import TAB, split_features
 TokenKind = Literal["char", "space", "grapheme"]
 TOKEN_KINDS = ("char", "space", "grapheme")
 
+# What becomes of a source with symbols that the model never saw: it is answered like any other, answered with nothing or with
+# itself, or an error.
+UNKNOWN_CHOICES = ("answer", "empty", "copy", "fail")
+
 PADDING, START, END, UNKNOWN = range(4)
 SPECIAL = ("padding", "start", "end", "unknown")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # how the unknown symbol is shown

@@ -11,7 +11,7 @@ from fastattn.layers.checks import Array
 
 from .averages import Checkpoints, MovingAverage
 from .records import EpochRecord, StepRecord
-from .samples import Samples
+from .samples import Samples, StoredSamples
 from .schedule import Done, Schedule
 from .stopping import Clock, Metric, Watch
 
@@ -41,14 +41,14 @@ class Meter:
 class Run:
     """One fit: what it goes by, checked, and where it stands."""
 
-    samples: Samples
+    samples: Samples | StoredSamples
     max_epoch: int
     batch_size: int
     batch_tokens: int | None
     accumulate: int
     max_grad: float | None
     eval_interval: int
-    validation: Samples | None
+    validation: Samples | StoredSamples | None
     callbacks: tuple[Callable[[EpochRecord], object], ...]
     schedule: Schedule | None
     seed: int

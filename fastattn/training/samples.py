@@ -8,13 +8,35 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rapidfuzz.distance import Levenshtein
 
-from fastattn.data import trim
+from fastattn.data import END, Corpus, trim
 from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
 
+class Counted:
+    """What follows from the lengths (N,) of sources and targets, which count a target's start symbol."""
+
+    source_lengths: Array
+    target_lengths: Array
+
+    @property
+    def target_tokens(self) -> int:
+        """The tokens that the decoder is to say: the end symbol counts, the start symbol, which is given, does not."""
+        return int((self.target_lengths - 1).sum())
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of which speed is counted: those that the encoder reads and those that the decoder is to say."""
+        return int(self.source_lengths.sum()) + self.target_tokens
+
+    @property
+    def longest_answer(self) -> int:
+        """The tokens that the decoder is to say at most, the end symbol counted."""
+        return int(self.target_lengths.max()) - 1
+
+
 @dataclass(frozen=True)
-class Samples:
+class Samples(Counted):
     """x (N, T1) and t (N, T2), token ids, with the lengths (N,) of both, which count a target's start symbol."""
 
     x: Array
@@ -55,21 +77,6 @@ class Samples:
         if len(starts) > 1:
             raise ValueError(f"the targets of validation_data begin with {starts}; expected one start symbol")
         return samples
-
-    @property
-    def target_tokens(self) -> int:
-        """The tokens that the decoder is to say: the end symbol counts, the start symbol, which is given, does not."""
-        return int((self.target_lengths - 1).sum())
-
-    @property
-    def tokens(self) -> int:
-        """The tokens of which speed is counted: those that the encoder reads and those that the decoder is to say."""
-        return int(self.source_lengths.sum()) + self.target_tokens
-
-    @property
-    def longest_answer(self) -> int:
-        """The tokens that the decoder is to say at most, the end symbol counted."""
-        return int(self.target_lengths.max()) - 1
 
     def batch(self, chosen: Array) -> "Samples":
         """The samples with these indices, cut to the longest of them."""
@@ -117,6 +124,21 @@ class Samples:
             tokens += length
             errors += Levenshtein.distance(answer, target[:length])
         return Comparison(matches, tokens, errors)
+
+
+class StoredSamples(Counted):
+    """The samples of a corpus, which stay on disk until they are in a batch."""
+
+    end_id = END
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self.source_lengths, self.target_lengths = corpus.source_lengths, corpus.target_lengths
+
+    def batch(self, chosen: Array) -> Samples:
+        """The samples with these indices, cut to the longest of them."""
+        x, source_lengths, t, target_lengths = self.corpus.batch(chosen)
+        return Samples(x, t, source_lengths, target_lengths, (True, True))
 
 
 @dataclass(frozen=True)

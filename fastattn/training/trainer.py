@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from fastattn.data import Corpus
 from fastattn.layers import checks
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
@@ -21,7 +22,7 @@ from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
 from .progress import Meter, Run
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
-from .samples import Comparison, Samples
+from .samples import Comparison, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
 from .stopping import METRICS, Clock, Metric, Watch, said, score_of
 
@@ -73,8 +74,8 @@ class Trainer:
     @_unknown_arguments_named
     def fit(
         self,
-        x: ArrayLike,
-        t: ArrayLike,
+        x: ArrayLike | Corpus,
+        t: ArrayLike | None = None,
         max_epoch: int = 10,
         batch_size: int = 32,
         max_grad: float | None = None,
@@ -82,7 +83,7 @@ class Trainer:
         *,
         source_lengths: ArrayLike | None = None,
         target_lengths: ArrayLike | None = None,
-        validation_data: Sequence[ArrayLike] | None = None,
+        validation_data: Sequence[ArrayLike] | Corpus | None = None,
         callbacks: Iterable[Callable[[EpochRecord], object]] = (),
         schedule: Schedule | str | None = None,
         seed: int | None = None,
@@ -101,6 +102,8 @@ class Trainer:
         log_every: int = 100,
     ) -> list[EpochRecord]:
         """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each.
+
+        In their place x may be a `Corpus`, whose ids are on disk, and so may validation_data.
 
         Every row of t begins with the start symbol. source_lengths, target_lengths (N,): the real tokens of each row,
         the start symbol with them; a batch is cut to its longest member. max_grad: the global norm that gradients are
@@ -121,8 +124,8 @@ class Trainer:
           the epoch whose weights the model has in the end.
         - average: "last" or "best", the model has in the end the mean of the weights after so many epochs, the last or the
           best ``average_count``. ema: the decay of an exponential moving average of the weights after each step, which is
-          what is validated, what callbacks find in the model, and what it has in the end; 0: none. Of average, ema with
-          average, and ``keep="best"`` with average, one at most can be chosen.
+          what is validated, what callbacks find in the model, and what it has in the end; 0: none. ``average`` goes with
+          neither ``ema`` nor ``keep="best"``.
         - max_minutes: training ends early enough for the last validation to be over by then; a schedule goes by the time where
           that is further on than the steps. At least one step is made.
         - on_step: called with a `StepRecord` after every ``log_every`` steps.
@@ -132,8 +135,8 @@ class Trainer:
         arguments that cannot be; DivergedError, before the weights are updated, when the loss or the norm of the gradients
         is NaN or infinite.
         """
-        samples = Samples.checked(x, t, source_lengths, target_lengths)
-        validation = None if validation_data is None else Samples.held_out(validation_data)
+        samples = _samples(x, t, source_lengths, target_lengths)
+        validation = _held_out(validation_data)
         max_epoch = checks.size("max_epoch", max_epoch)
         batch_size = checks.size("batch_size", batch_size)
         eval_interval = checks.size("eval_interval", eval_interval)
@@ -194,7 +197,7 @@ class Trainer:
             run.order(self.epoch + 1)  # its errors come before anything changes
         return self._fit(run)
 
-    def _check_metric(self, metric: Metric, validation: Samples | None, needed_by: Sequence[str]) -> None:
+    def _check_metric(self, metric: Metric, validation: Samples | StoredSamples | None, needed_by: Sequence[str]) -> None:
         """ValueError for a metric that somebody goes by and that there is not."""
         _check_choice("metric", metric, METRICS)
         if needed_by and validation is None:
@@ -270,12 +273,12 @@ class Trainer:
                 left = tqdm.format_interval(run.seconds_left(step / len(order)))
                 rate = self._learning_rate
                 bar.set_postfix_str(f"loss {loss:.4f}, lr {rate or 0:.1e}, {left} left", refresh=False)
-            tokens = sum(part.tokens for part in parts)
+            tokens, target_tokens = sum(part.tokens for part in parts), sum(part.target_tokens for part in parts)
             bar.update(tokens)
             seconds = time.perf_counter() - began
             began += seconds
             for adding in (meter, run.since_record):
-                adding.add(loss, sum(part.target_tokens for part in parts), tokens, seconds)
+                adding.add(loss, target_tokens, tokens, seconds)
             if is_logged and run.on_step is not None and norm is not None:
                 run.on_step(self._step_record(run, norm, step / len(order)))
                 run.since_record = Meter()
@@ -442,6 +445,24 @@ class Trainer:
             put(self.model.params, run.ema.mean)
         ended = run.ended or f"all {run.max_epoch} epochs were made"
         return Outcome(epochs, kept, ended, record.valid_loss, record.valid_exact_match, record.valid_token_error_rate)
+
+
+def _samples(
+    x: ArrayLike | Corpus, t: ArrayLike | None, source_lengths: ArrayLike | None, target_lengths: ArrayLike | None
+) -> Samples | StoredSamples:
+    if isinstance(x, Corpus):
+        if not (t is source_lengths is target_lengths is None):
+            raise TypeError("x is a Corpus, which has targets and lengths; expected no t, source_lengths or target_lengths")
+        return StoredSamples(x)
+    if t is None:
+        raise TypeError("fit has x and no t; expected the targets, or a Corpus for x")
+    return Samples.checked(x, t, source_lengths, target_lengths)
+
+
+def _held_out(data: Sequence[ArrayLike] | Corpus | None) -> Samples | StoredSamples | None:
+    if data is None or isinstance(data, Corpus):
+        return None if data is None else StoredSamples(data)
+    return Samples.held_out(data)
 
 
 def _check_choice(name: str, given: object, known: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastattn.data import END, PLAIN, START, Reading, Vocabulary, encode_sources
+from fastattn.data import END, PLAIN, START, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
 from fastattn.data.reading import split_features
 from fastattn.layers.checks import Array
 from fastattn.models import AttentionSeq2seq, Ensemble, SearchResult
@@ -19,11 +19,6 @@ MAX_HYPOTHESES = 2048
 
 # Source tokens that are read at once, padding included: it bounds the memory, about 5 H numbers a token.
 MAX_SOURCE_TOKENS = 2**15
-
-
-# What becomes of a source with symbols that the model never saw: it is answered like any other, answered with nothing or with
-# itself, or an error.
-UNKNOWN_CHOICES = ("answer", "empty", "copy", "fail")
 
 
 class SourceError(ValueError):

@@ -29,7 +29,7 @@ def library(model):
         yield load(model)
 
 
-TEXTS = ["abc", "", "dx", "ba"]
+TEXTS = ["abc", "", "da", "ba"]
 
 
 def test_a_beam_prints_the_best_answers(model, library, fastattn_command):

@@ -78,7 +78,7 @@ def test_one_source_is_one_source(tiny, fastattn_command):
 
 def test_evaluation_counts_them_too(tiny, tmp_path, fastattn_command):
     path = tmp_path / "p.tsv"
-    path.write_text("ab\tx y\n\n日本\ta\ncd\tz w\n")
+    path.write_text("ab\tx y\n\n日本\ta\ncd\tz w\n日本\tb\n")
     code, out, err = fastattn_command("evaluate", tiny, path, "--json")
     assert (code, json.loads(out)["unknown_sources"]) == (0, 1)
     assert err == "fastattn: 1 of 3 sources has symbols that the model never saw: '日', '本'\n"

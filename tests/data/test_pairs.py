@@ -1,11 +1,10 @@
 import errno
 import os
 import random
-from pathlib import Path
 
 import pytest
 
-from fastattn.data import PairsError, atomic_write, read_pairs, split_pairs, write_pairs
+from fastattn.data import PairsError, PairsStream, Reading, atomic_write, read_lines, read_pairs, split_pairs, write_pairs
 
 PAIRS = [
     ("a b", "ä"),
@@ -72,10 +71,10 @@ def test_a_missing_file_and_a_folder(tmp_path):
 
 def test_an_unreadable_file(tmp_path, monkeypatch):
     # Simulated, for nothing is unreadable to root, who runs the tests in many a container.
-    def refuse(path):
+    def refuse(path, mode):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("fastattn.data.pairs.open", refuse, raising=False)
     with pytest.raises(PairsError) as caught:
         read_pairs(tmp_path / "p.tsv")
     assert str(caught.value) == f"{tmp_path / 'p.tsv'}: cannot be read: Permission denied"
@@ -147,3 +146,28 @@ def test_split_refuses_too_few_sources_and_bad_seeds():
         split_pairs(corpus(sources=9, copies=1), 0.5, seed=-1)
     with pytest.raises(TypeError):
         split_pairs(corpus(sources=9, copies=1), 0.5, seed=0.5)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
+def test_lines_are_the_same_however_much_is_read_at_once(tmp_path, chunk, monkeypatch):
+    path = tmp_path / "pairs.tsv"
+    for content in (b"a\tb\r\nc\td\n\r\ne\tf", b"\xef\xbb\xbfa\tb\rc\td\r\re\tf\r", b"\n\na\tb\r\n", b"a\tb\n\r"):
+        path.write_bytes(content)
+        whole = list(read_lines(path))
+        assert [line for _, line in whole] == content.removeprefix(b"\xef\xbb\xbf").decode().splitlines()
+        if not content.startswith(b"\xef\xbb\xbf") or chunk >= 3:
+            with monkeypatch.context() as patch:
+                patch.setattr("fastattn.data.pairs.CHUNK", chunk)
+                assert list(read_lines(path)) == whole
+
+
+def test_pairs_are_read_while_they_are_asked_for(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("a\tb\n\n# nothing\nc\td\nbad\n")
+    stream = PairsStream(path, Reading(comment="#"))
+    pairs = iter(stream)
+    assert (next(pairs), stream.line) == (("a", "b"), 1)
+    assert (next(pairs), stream.line, stream.blank_lines, stream.comment_lines) == (("c", "d"), 4, 1, 1)
+    with pytest.raises(PairsError, match=r"pairs.tsv:5: no tab|pairs.tsv:5: 1 column"):
+        next(pairs)
+    assert next(iter(stream)) == ("a", "b")

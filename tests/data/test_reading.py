@@ -114,8 +114,12 @@ def test_blank_lines_and_comments_are_passed_over_and_counted(tmp_path):
     assert file.pairs == [("abc", "A B"), ("abd", "A D")]
     assert (file.lines, file.blank_lines, file.comment_lines) == ([1, 4], 3, 1)
     assert file.path == path
+    assert file.passed_over() == "3 blank lines, 1 comment"
     path.write_text("abc\tA B\n\nabd\tA D\n\n")
     assert PairsFile.read(path).pairs == file.pairs
+    assert PairsFile.read(path).passed_over() == "2 blank lines"
+    path.write_text("abc\tA B\n")
+    assert PairsFile.read(path).passed_over() == ""
 
 
 @pytest.mark.parametrize("name", ["p.tsv.gz", "p.tsv"])
@@ -132,7 +136,7 @@ def test_gzip(tmp_path, name):
 
 def test_standard_input(monkeypatch):
     def given(content):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding="ascii"))
 
     given("ä\tb\r\n".encode())
     assert read_pairs("-") == [("ä", "b")]
@@ -178,6 +182,7 @@ def test_columns_that_are_too_many(read):
 def test_a_header_without_the_columns(read):
     header = {"header": True}
     refused(read, "1: the header has no column 'lema'; it has 'lemma', 'form', 'tags'", COLUMNS, source_column="lema", **header)
+    refused(read, "1: the header has 2 columns 'a'; it has 'a', 'b', 'a'", "a\tb\ta\n", source_column="a", **header)
     refused(read, "1: features_column is 4, but the header has 3 columns", COLUMNS, features_column=4, **header)
     with pytest.raises(PairsError, match=r"p.tsv: holds no pair; expected a pair a line$"):
         read("lemma\tform\n", **header)
@@ -189,6 +194,7 @@ def test_a_header_without_the_columns(read):
         (DICTIONARY, {}, "--separator '  ' --comment ';;;' --variants would read the file"),
         (DICTIONARY, {"separator": "  "}, "--comment ';;;' --variants would read the file"),
         (DICTIONARY.replace("(1)", ""), {"comment": ";;;"}, "--separator '  ' would read the file"),
+        ("\n# x\nS,T,x\n# y\n1,2,3\n", {"header": True, "comment": "#"}, "--separator , would read the file"),
         ("a,b\nc,d\n", {}, "--separator , would read the file"),
         ("# x\na\tb\n", {}, "--comment '#' would read the file"),
         ("a b ||| c\n\na, b ||| c, d\n", {}, "--separator ' ||| ' would read the file"),
