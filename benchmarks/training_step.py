@@ -63,3 +63,9 @@ class TrainingStep:
     def generate(self) -> np.ndarray:
         """The ids (N, T2 - 1) of a greedy search for the batch."""
         return self.model.generate(self.x, START_ID, self.t.shape[1] - 1)
+
+    def search(self, beam: int) -> np.ndarray:
+        """The same by beam search, of as many hypotheses a sample. NotImplementedError at a commit that has none."""
+        if "beam" not in inspect.signature(self.model.generate).parameters:
+            raise NotImplementedError("this AttentionSeq2seq has no beam search")
+        return self.model.generate(self.x, START_ID, self.t.shape[1] - 1, beam=beam)

@@ -75,6 +75,25 @@ class Generate:
         self.search()
 
 
+class Beam:
+    """The same by beam search, of five hypotheses a sample. The reference set is measured where it is quick."""
+
+    params = ([cases.COMPILED, cases.REFERENCE], ["plain", *FAMILY], ["tiny", "date", "g2p"], [1, 128])
+    param_names = ("kernels", "model", "shape", "N")
+    timeout = 600
+    rounds = 1
+    repeat = (2, 5, 0.5)
+
+    def setup(self, kernels: str, model: str, shape: str, N: int) -> None:
+        if kernels == cases.REFERENCE and (shape, N) != ("tiny", 1):
+            raise NotImplementedError("the reference set takes seconds here")
+        self.step = training_step(kernels, shape, N, model)
+        self.step.search(5)
+
+    def time_search(self, *_: Any) -> None:
+        self.step.search(5)
+
+
 class PeakMemory:
     """Of a process that trains three steps, and, to compare, of one that only imports and builds the model."""
 

@@ -60,3 +60,19 @@ def test_the_reference_set_is_not_measured_where_it_is_slow(back_to_the_backend)
         step.time_step()
         measured.add(combination[1:])
     assert measured == {("bi", "tiny"), ("deep", "tiny"), ("feeding", "tiny")}
+
+
+def test_a_beam_of_every_model(back_to_the_backend, monkeypatch):
+    beam = training.Beam()
+    measured = set()
+    for combination in itertools.product([cases.REFERENCE], *beam.params[1:]):
+        try:
+            beam.setup(*combination)
+        except NotImplementedError:
+            continue
+        beam.time_search()
+        measured.add(combination[1:])
+    assert measured == {(model, "tiny", 1) for model in ("plain", "bi", "deep", "feeding")}
+    monkeypatch.setattr(fastattn.AttentionSeq2seq, "generate", lambda self, x, start_id, sample_size: x)
+    with pytest.raises(NotImplementedError, match="no beam search"):
+        beam.setup(cases.REFERENCE, "plain", "tiny", 1)
