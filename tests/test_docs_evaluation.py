@@ -53,11 +53,11 @@ def test_each_option_stands_there_with_its_default():
     commands = argparse.ArgumentParser().add_subparsers()
     evaluate.add_parser(commands)
     options = {}
-    # Those of a reading stand in data.md. What is None depends on the first argument.
-    of_answers = {"source_tokens": "char", "target_tokens": "char", "normalization": "none"}
-    elsewhere = {"help"} | {field.name for field in fields(Reading)} - set(of_answers)
+    # Those of a reading stand in data.md. None stands for what depends on the first argument, and then is this.
+    unsaid = {"source_tokens": "char", "target_tokens": "char", "normalization": "none", "beam": 1, "length_penalty": 0}
+    elsewhere = {"help"} | {field.name for field in fields(Reading)} - set(unsaid)
     for action in commands.choices["evaluate"]._actions:
         if action.option_strings and action.dest not in elsewhere:
-            default = of_answers.get(action.dest, action.default)
-            options[action.option_strings[0]] = "" if default is None or default is False else f"`{default}`"
+            default = unsaid.get(action.dest, action.default)
+            options[action.option_strings[0]] = "" if default in (None, []) or default is False else f"`{default}`"
     assert dict(re.findall(r"^\| `(--[\w-]+)` \| (\S*) ?\|", PAGE, re.MULTILINE)) == options

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import decoding
 from .common import UserError, choose_computing, whole_number
 from .reading import UnknownSymbols, add_reading, add_unknown, chosen_reading
 
@@ -33,6 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "a source that stands there more than once are all right, and an answer is measured against the nearest. "
         "Exact match: the part of the answers that are right in every token. Token error rate: the insertions, "
         "deletions and replacements that would make the answers right, over the tokens of the targets.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "folder",
@@ -45,6 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="PAIRS.tsv",
         help="one pair a line, in the columns that the model was trained on; UTF-8, gzip; - for standard input",
     )
+    decoding.add_search(parser)
     add_unknown(parser)
     add_reading(parser)
 
@@ -133,11 +136,9 @@ def run(arguments: argparse.Namespace) -> None:
         source_tokens = Vocabulary((), arguments.source_tokens or "char", features)
         target_tokens = Vocabulary((), arguments.target_tokens or "char")
     else:
-        from fastattn.training import load
-
-        translator = load(arguments.folder)
+        translator = decoding.load(arguments.folder, arguments.ensemble)
         file = PairsFile.read(arguments.pairs, chosen_reading(arguments, translator.reading))
-        answers = _translate(translator, file, arguments.unknown)
+        answers = _translate(translator, file, arguments)
         source_tokens, target_tokens = translator.source_vocabulary, translator.target_vocabulary
         unknown = UnknownSymbols(translator)
         unknown.count(dict.fromkeys(source for source, _ in file.pairs))
@@ -156,7 +157,7 @@ def run(arguments: argparse.Namespace) -> None:
         with_chrf=arguments.chrf,
     )
     if arguments.report:
-        title = f"{arguments.folder} on {arguments.pairs}"
+        title = f"{' and '.join([arguments.folder, *arguments.ensemble])} on {arguments.pairs}"
         write_report(arguments.report, result, title=title, rows=arguments.report_rows)
     if arguments.json:
         figures = result.to_json()
@@ -181,8 +182,11 @@ def _check(arguments: argparse.Namespace) -> None:
         if not report.parent.is_dir():
             raise UserError(f"{arguments.report}: there is no folder {report.parent}")
     if _is_answers(arguments.folder):
-        if arguments.unknown != "answer":
-            raise UserError(f"--unknown is for a model; {arguments.folder} holds answers")
+        given = {"beam": arguments.beam, "length-penalty": arguments.length_penalty, "ensemble": arguments.ensemble or None}
+        given["unknown"] = arguments.unknown if arguments.unknown != "answer" else None
+        for name, value in given.items():
+            if value is not None:
+                raise UserError(f"--{name} is for a model; {arguments.folder} holds answers")
         return
     for name in ("source-tokens", "target-tokens", "normalization"):
         if getattr(arguments, name.replace("-", "_")) is not None:
@@ -216,15 +220,16 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
     return [answers[place] for place in places.values()]
 
 
-def _translate(translator: "Translator", file: "PairsFile", unknown: str) -> list[str]:
+def _translate(translator: "Translator", file: "PairsFile", arguments: argparse.Namespace) -> list[str]:
     """The model's answer to each different source, in the order in which they first stand in the pairs."""
     from fastattn.training import SourceError
 
     lines: dict[str, int] = {}  # source -> its first line
     for (source, _), line in zip(file.pairs, file.lines, strict=True):
         lines.setdefault(source, line)
+    beam, length_penalty = arguments.beam or 1, arguments.length_penalty or 0.0
     try:
-        return translator.translate(list(lines), unknown=unknown)
+        return translator.translate(list(lines), beam=beam, length_penalty=length_penalty, unknown=arguments.unknown)
     except SourceError as error:
         raise UserError(f"{file.path}:{list(lines.values())[error.index]}: {error}") from error
 

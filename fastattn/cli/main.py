@@ -73,8 +73,8 @@ def _say(problem: object, code: int) -> int:
 
 def _mendable() -> tuple[type[Exception], ...]:
     """The errors that are the user's to mend; any other is a fault of ours, and shows its traceback."""
-    from fastattn.data import MissingExtraError, PairsError
+    from fastattn.data import CorpusError, MissingExtraError, PairsError
     from fastattn.training import DivergedError, ModelFolderError, SettingsError, SourceError
 
-    mendable = (PairsError, MissingExtraError, DivergedError, ModelFolderError, SettingsError, SourceError)
+    mendable = (PairsError, CorpusError, MissingExtraError, DivergedError, ModelFolderError, SettingsError, SourceError)
     return UserError, *mendable, OSError

@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace) -> None:
     if outcome is not None and outcome.valid_exact_match is not None:
         count = round(outcome.valid_exact_match * len(corpus.valid))
         print(f"held-out exact match {outcome.valid_exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
-    example = (corpus.valid or corpus.train)[0][0]
+    example = corpus.example
     dashes = ["--"] if example.startswith("-") else []
     print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes, example])}")
 

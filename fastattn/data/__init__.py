@@ -1,7 +1,7 @@
 """Pairs of text, vocabularies, batches, and the built-in corpus of dates."""
 
 from fastattn.data.batches import batches, encode_pairs, encode_sources, token_batches, trim
-from fastattn.data.corpus import Corpus, CorpusError, build_corpus, file_digest, open_corpus
+from fastattn.data.corpus import CorpusError, StoredCorpus, build_corpus, file_digest, open_corpus
 from fastattn.data.dates import date_pairs, split_dates
 from fastattn.data.extras import MissingExtraError, require
 from fastattn.data.files import atomic_write
@@ -27,13 +27,13 @@ __all__ = [
     "TOKEN_KINDS",
     "UNKNOWN",
     "UNKNOWN_CHOICES",
-    "Corpus",
     "CorpusError",
     "MissingExtraError",
     "PairsError",
     "PairsFile",
     "PairsStream",
     "Reading",
+    "StoredCorpus",
     "Vocabulary",
     "atomic_write",
     "batches",

@@ -64,11 +64,11 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class StoredCorpus:
     """Encoded pairs: ``sources`` as `encode_sources` gives them, ``targets`` with start and end symbol.
 
     ``chosen`` (N,) are the pairs of it that count, by their place in the file; ``source_hashes`` has a number for each of them
-    that equal sources share.
+    that equal sources share; ``first_source`` is the first text of the file.
     """
 
     sources: Rows
@@ -77,6 +77,7 @@ class Corpus:
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
     chosen: np.ndarray
+    first_source: str
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -96,7 +97,7 @@ class Corpus:
         chosen = self.chosen[indices]
         return *self.sources.padded(chosen), *self.targets.padded(chosen)
 
-    def split(self, valid_fraction: float, seed: int) -> tuple[Corpus, Corpus]:
+    def split(self, valid_fraction: float, seed: int) -> tuple[StoredCorpus, StoredCorpus]:
         """(train, valid), with no source in both: about ``valid_fraction`` of the different sources are drawn for valid.
 
         A source is drawn by a hash of itself and of the seed, so that no list of all sources is needed. Raises ValueError for a
@@ -133,7 +134,7 @@ def build_corpus(
     *,
     reverse_source: bool = False,
     made_of: Mapping[str, Any],
-) -> Corpus:
+) -> StoredCorpus:
     """Encodes the pairs, once through them, and writes them to ``folder``, whose corpus it replaces.
 
     made_of: what the corpus is made of, of JSON's types; `open_corpus` compares it. An interruption leaves the folder as
@@ -152,7 +153,9 @@ def build_corpus(
             source = _Writer(temporary, "source", source_vocabulary, stack)
             target = _Writer(temporary, "target", target_vocabulary, stack)
             hashes = stack.enter_context(open(temporary / HASHES, "wb"))
+            first_source = ""
             for chunk in _chunks(pairs):
+                first_source = first_source or chunk[0][0]
                 rows = [source_vocabulary.encode(text) for text, _ in chunk]
                 for (text, _), row in zip(chunk, rows):
                     if not row:
@@ -168,6 +171,7 @@ def build_corpus(
             "vocabulary": {"source": source_vocabulary.to_json(), "target": target_vocabulary.to_json()},
             "source": source.told(),
             "target": target.told(),
+            "first_source": first_source,
         }
         index["sha256"] = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
         atomic_write(temporary / INDEX, json.dumps(index, ensure_ascii=False))
@@ -179,7 +183,7 @@ def build_corpus(
     return open_corpus(folder, made_of, check=False)
 
 
-def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, check: bool = True) -> Corpus:
+def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, check: bool = True) -> StoredCorpus:
     """The corpus that `build_corpus` wrote of the same ``made_of``. CorpusError, which says what differs, for anything else.
 
     check: whether the files' digests are compared; that reads all of them once.
@@ -205,7 +209,14 @@ def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, c
         raise CorpusError(folder, f"is damaged: {error}") from error
     if not len(rows["source"]) == len(rows["target"]) == len(hashes):
         raise CorpusError(folder, "is damaged: its files do not hold as many pairs as each other")
-    return Corpus(rows["source"], rows["target"], hashes, *vocabularies, chosen=np.arange(len(hashes)))
+    return StoredCorpus(
+        rows["source"],
+        rows["target"],
+        hashes,
+        *vocabularies,
+        chosen=np.arange(len(hashes)),
+        first_source=index.get("first_source", ""),
+    )
 
 
 class _Writer:

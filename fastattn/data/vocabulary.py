@@ -83,9 +83,12 @@ class Vocabulary:
         split = _splitter(token_kind)
         if not features:
             return cls(sorted({symbol for text in texts for symbol in split(text)}), token_kind)
-        parts = [split_features(text) for text in texts]
-        symbols = {symbol for text, _ in parts for symbol in split(text)}
-        return cls(sorted(symbols), token_kind, sorted({name for _, names in parts for name in names}))
+        symbols, names = set[str](), set[str]()
+        for source in texts:
+            text, of_source = split_features(source)
+            symbols.update(split(text))
+            names.update(of_source)
+        return cls(sorted(symbols), token_kind, sorted(names))
 
     def __len__(self) -> int:
         """V: the special symbols count."""

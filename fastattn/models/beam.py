@@ -1,7 +1,7 @@
 """Search for targets that are likely as a whole: beam search, draws, and the probability of a target that is given.
 
-One model or several serve alike (`Committee`): the probabilities of several are averaged at each step. As in `search`, nothing
-is kept for a backward, and nothing dropped.
+The beam search of one model is one kernel. All else goes step by step, by one model or several (`Committee`): the probabilities
+of several are averaged at each step. As in `search`, nothing is kept for a backward, and nothing dropped.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastattn import backend
+from fastattn.layers import InputFeedingLSTM
 from fastattn.layers.checks import Array
 
 from .decoder import Decoder
@@ -150,6 +151,50 @@ def beam_search(
     come to s / penalty(sample_size) at the most. A sample's search stops when it has n_best answers, and its most probable open
     hypothesis cannot come above the last of them.
     """
+    if len(models) == 1:
+        return by_one_model(*models[0], x, lengths, limits, beam, n_best, alpha, attends)
+    return by_several(models, x, lengths, limits, beam, n_best, alpha, attends)
+
+
+def by_one_model(
+    encoder: Encoder,
+    decoder: Decoder,
+    x: Array,
+    lengths: Array | None,
+    limits: Limits,
+    beam: int,
+    n_best: int,
+    alpha: float,
+    attends: bool,
+) -> SearchResult:
+    """`beam_search` by one model, of which one kernel does all that comes after the encoder."""
+    first, lstm = Steps(decoder, *encoded(encoder, x, lengths), lengths), decoder.lstm
+    attention = None
+    if decoder.attention is not None:
+        attention = first.keys, first.values, decoder.attention.W_query, decoder.attention.v, first.scale
+    attentional = lstm.attentional if isinstance(lstm, InputFeedingLSTM) else decoder.attentional and decoder.attentional.affine
+    of_output = [None if layer is None else layer.weights()[0] for layer in (attentional, decoder.projection)]
+    return SearchResult(
+        *backend.kernels().beam_search(
+            *(*decoder.embedding.weights(), [weight for each in lstm.lstms for weight in each.weights()], attention),
+            *((*of_output, *first.of_scores), first.h, first.c, isinstance(lstm, InputFeedingLSTM)),
+            *(getattr(lstm, "residual", False), lengths, (limits.start_id, limits.sample_size, limits.end_id)),
+            *(beam, n_best, alpha, attends),
+        )
+    )
+
+
+def by_several(
+    models: Sequence[Parts],
+    x: Array,
+    lengths: Array | None,
+    limits: Limits,
+    beam: int,
+    n_best: int,
+    alpha: float,
+    attends: bool,
+) -> SearchResult:
+    """`beam_search` by any number of models, step by step."""
     kernels = backend.kernels()
     steps, committee = list[Step](), Committee(models, x, lengths)
     best = Best(np.full((len(x), n_best), -np.inf))

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fastattn.data import PLAIN, PairsFile, Vocabulary, atomic_write, date_pairs, encode_pairs, split_dates, split_pairs
+from fastattn.data import (
+    PLAIN,
+    PairsFile,
+    StoredCorpus,
+    Vocabulary,
+    atomic_write,
+    date_pairs,
+    encode_pairs,
+    split_dates,
+    split_pairs,
+)
 from fastattn.data.pairs import Pair, shown_name
 from fastattn.models import AttentionSeq2seq
 
@@ -19,6 +29,7 @@ from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, 
 from .optimizer import SGD, Adam, AdamW, Optimizer
 from .records import EpochRecord, Outcome, StepRecord
 from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, Settings, SettingsError, TrainingSettings
+from .stored import stored_pairs
 from .trainer import Trainer
 from .translator import Translator
 
@@ -32,9 +43,17 @@ class SplitPairs:
     """Pairs to train on, and pairs held out, if there are any; ``passed_over``: lines that were no pairs, in words."""
 
     name: str
-    train: list[Pair]
-    valid: list[Pair]
+    train: list[Pair] | StoredCorpus
+    valid: list[Pair] | StoredCorpus
     passed_over: str = ""
+
+    @property
+    def example(self) -> str:
+        """A source, of those held out if there are some."""
+        if isinstance(self.train, StoredCorpus) or isinstance(self.valid, StoredCorpus):
+            assert isinstance(self.train, StoredCorpus)  # on disk are all pairs or none
+            return self.train.first_source
+        return (self.valid or self.train)[0][0]
 
 
 class TrainingRun:
@@ -55,7 +74,7 @@ class TrainingRun:
         self.corpus = _read_corpus(self.settings)
         translator = _new_translator(self.settings, self.corpus)
         self._train = _encoded(translator, self.corpus.train)
-        self._valid = _encoded(translator, self.corpus.valid) if self.corpus.valid else None
+        self._valid = _encoded(translator, self.corpus.valid) if len(self.corpus.valid) else None
         _check_sizes(self.settings.training, self.corpus, self._train)
         _check_writing(self.folder)
         self.translator = translator
@@ -78,7 +97,11 @@ class TrainingRun:
         ``saved`` names.
         """
         training = self.settings.training
-        x, source_lengths, t, target_lengths = self._train
+        if isinstance(self._train, StoredCorpus):
+            x: Any = self._train
+            t = source_lengths = target_lengths = None
+        else:
+            x, source_lengths, t, target_lengths = self._train
         trainer = Trainer(self.translator.model, _new_optimizer(training))
         trainer.fit(
             x,
@@ -205,6 +228,11 @@ def _resolved(settings: Settings) -> Settings:
 
 def _read_corpus(settings: Settings) -> SplitPairs:
     data = settings.data
+    if data.token_cache is not None:
+        stored = stored_pairs(data, settings.model.share_embeddings, settings.training.seed)
+        name = shown_name(data.pairs or "")
+        passed_over = PairsFile(name, [], [], stored.blank_lines, stored.comment_lines).passed_over()
+        return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, passed_over)
     if data.pairs is None:
         return SplitPairs("the built-in dates", *split_dates(date_pairs()))
     file = PairsFile.read(data.pairs, data.reading)
@@ -226,17 +254,13 @@ def _read_corpus(settings: Settings) -> SplitPairs:
 def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
     """An untrained model with the vocabularies of what it is to be trained on."""
     data = settings.data
-    sources, targets = ([pair[side] for pair in corpus.train] for side in (0, 1))
-    if settings.model.share_embeddings:
-        sources = targets = [*chain(sources, targets)]
-    source_vocabulary = Vocabulary.from_texts(
-        sources,
-        data.source_tokens,  # type: ignore[arg-type]
-        features=data.reading.has_features,
-    )
-    target_vocabulary = Vocabulary.from_texts(targets, data.target_tokens)  # type: ignore[arg-type]
+    if isinstance(corpus.train, StoredCorpus):
+        source_vocabulary, target_vocabulary = corpus.train.source_vocabulary, corpus.train.target_vocabulary
+        longest = int(corpus.train.target_lengths.max()) - 2  # the start symbol counts, and the end
+    else:
+        source_vocabulary, target_vocabulary = _new_vocabularies(settings, corpus.train)
+        longest = max(len(target_vocabulary.tokenize(target)) for _, target in corpus.train)
     config = settings.model.config(len(source_vocabulary), len(target_vocabulary))
-    longest = max(len(target_vocabulary.tokenize(target)) for _, target in corpus.train)
     return Translator(
         AttentionSeq2seq.from_config(config, seed=settings.training.seed),
         source_vocabulary,
@@ -247,21 +271,43 @@ def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
     )
 
 
-def _encoded(translator: Translator, pairs: list[Pair]) -> Encoded:
+def _new_vocabularies(settings: Settings, pairs: list[Pair]) -> tuple[Vocabulary, Vocabulary]:
+    """Of all symbols in the pairs."""
+    data = settings.data
+    sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
+    if settings.model.share_embeddings:
+        sources = targets = [*chain(sources, targets)]
+    return (
+        Vocabulary.from_texts(sources, data.source_tokens, features=data.reading.has_features),  # type: ignore[arg-type]
+        Vocabulary.from_texts(targets, data.target_tokens),  # type: ignore[arg-type]
+    )
+
+
+def _encoded(translator: Translator, pairs: list[Pair] | StoredCorpus) -> Encoded | StoredCorpus:
+    if isinstance(pairs, StoredCorpus):
+        return pairs
     return encode_pairs(
         pairs, translator.source_vocabulary, translator.target_vocabulary, reverse_source=translator.reverse_source
     )
 
 
-def _check_sizes(training: TrainingSettings, corpus: SplitPairs, encoded: Encoded) -> None:
+def _check_sizes(training: TrainingSettings, corpus: SplitPairs, encoded: Encoded | StoredCorpus) -> None:
     """SettingsError for a pair that no batch has room for."""
-    sizes = encoded[1] + encoded[3]
+    if training.batch_tokens is None:
+        return
+    if isinstance(encoded, StoredCorpus):
+        sizes = encoded.source_lengths + encoded.target_lengths
+    else:
+        sizes = encoded[1] + encoded[3]
     longest = int(sizes.argmax())
-    if training.batch_tokens is not None and sizes[longest] > training.batch_tokens:
-        source, target = corpus.train[longest]
+    if sizes[longest] > training.batch_tokens:
+        shown = ""
+        if not isinstance(corpus.train, StoredCorpus):
+            source, target = corpus.train[longest]
+            shown = f", {source[:40]!r} and {target[:40]!r}"
         raise SettingsError(
-            f"training.batch_tokens is {training.batch_tokens}, but {corpus.name} has a pair of {sizes[longest]} tokens, "
-            f"{source[:40]!r} and {target[:40]!r}; expected at least {sizes[longest]}"
+            f"training.batch_tokens is {training.batch_tokens}, but {corpus.name} has a pair of {sizes[longest]} tokens"
+            f"{shown}; expected at least {sizes[longest]}"
         )
 
 

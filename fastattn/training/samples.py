@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rapidfuzz.distance import Levenshtein
 
-from fastattn.data import END, Corpus, trim
+from fastattn.data import END, StoredCorpus, trim
 from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
@@ -131,7 +131,7 @@ class StoredSamples(Counted):
 
     end_id = END
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: StoredCorpus) -> None:
         self.corpus = corpus
         self.source_lengths, self.target_lengths = corpus.source_lengths, corpus.target_lengths
 

@@ -144,6 +144,15 @@ class DataSettings(Section):
         replaces="valid",
     )
 
+    token_cache: str | None = setting(
+        None,
+        Text(optional=True),
+        "keep the pairs as token ids in this folder, made once, and read from there what a batch needs: for files that are "
+        "larger than the memory",
+        "DIR",
+        default_text="none: the pairs are in memory",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.valid is not None and self.valid_fraction is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from fastattn.data import Corpus
+from fastattn.data import StoredCorpus
 from fastattn.layers import checks
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
@@ -74,7 +74,7 @@ class Trainer:
     @_unknown_arguments_named
     def fit(
         self,
-        x: ArrayLike | Corpus,
+        x: ArrayLike | StoredCorpus,
         t: ArrayLike | None = None,
         max_epoch: int = 10,
         batch_size: int = 32,
@@ -83,7 +83,7 @@ class Trainer:
         *,
         source_lengths: ArrayLike | None = None,
         target_lengths: ArrayLike | None = None,
-        validation_data: Sequence[ArrayLike] | Corpus | None = None,
+        validation_data: Sequence[ArrayLike] | StoredCorpus | None = None,
         callbacks: Iterable[Callable[[EpochRecord], object]] = (),
         schedule: Schedule | str | None = None,
         seed: int | None = None,
@@ -103,7 +103,7 @@ class Trainer:
     ) -> list[EpochRecord]:
         """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each.
 
-        In their place x may be a `Corpus`, whose ids are on disk, and so may validation_data.
+        In their place x may be a `StoredCorpus`, whose ids are on disk, and so may validation_data.
 
         Every row of t begins with the start symbol. source_lengths, target_lengths (N,): the real tokens of each row,
         the start symbol with them; a batch is cut to its longest member. max_grad: the global norm that gradients are
@@ -448,19 +448,21 @@ class Trainer:
 
 
 def _samples(
-    x: ArrayLike | Corpus, t: ArrayLike | None, source_lengths: ArrayLike | None, target_lengths: ArrayLike | None
+    x: ArrayLike | StoredCorpus, t: ArrayLike | None, source_lengths: ArrayLike | None, target_lengths: ArrayLike | None
 ) -> Samples | StoredSamples:
-    if isinstance(x, Corpus):
+    if isinstance(x, StoredCorpus):
         if not (t is source_lengths is target_lengths is None):
-            raise TypeError("x is a Corpus, which has targets and lengths; expected no t, source_lengths or target_lengths")
+            raise TypeError(
+                "x is a StoredCorpus, which has targets and lengths; expected no t, source_lengths or target_lengths"
+            )
         return StoredSamples(x)
     if t is None:
-        raise TypeError("fit has x and no t; expected the targets, or a Corpus for x")
+        raise TypeError("fit has x and no t; expected the targets, or a StoredCorpus for x")
     return Samples.checked(x, t, source_lengths, target_lengths)
 
 
-def _held_out(data: Sequence[ArrayLike] | Corpus | None) -> Samples | StoredSamples | None:
-    if data is None or isinstance(data, Corpus):
+def _held_out(data: Sequence[ArrayLike] | StoredCorpus | None) -> Samples | StoredSamples | None:
+    if data is None or isinstance(data, StoredCorpus):
         return None if data is None else StoredSamples(data)
     return Samples.held_out(data)
 

@@ -285,9 +285,43 @@ def test_sources_with_unknown_symbols_are_counted_once_each(command):
     assert json.loads(out)["unknown_sources"] == 1
 
 
-def test_what_is_for_a_model_is_refused_for_a_file_of_answers(of_file, tmp_path):
-    expected = f"fastattn: --unknown is for a model; {tmp_path / 'answers.txt'} holds answers\n"
-    assert of_file(ANSWERS, PAIRS, "--unknown", "empty") == (1, "", expected)
+@pytest.mark.parametrize("option", ["--unknown empty", "--beam 1", "--length-penalty 0", "--ensemble m"])
+def test_what_is_for_a_model_is_refused_for_a_file_of_answers(option, of_file, tmp_path):
+    name, value = option.split()
+    expected = f"fastattn: {name} is for a model; {tmp_path / 'answers.txt'} holds answers\n"
+    assert of_file(ANSWERS, PAIRS, name, value) == (1, "", expected)
+
+
+def test_the_search_is_the_one_that_is_asked_for(trained, pairs, fastattn_command, monkeypatch):
+    """Beams and ensembles as in `translate`, which have tests of their own: here they only have to arrive."""
+    asked = []
+
+    def translate(self, texts, **options):
+        asked.append((len(self.models), options))
+        return ["ab"] * len(texts)
+
+    monkeypatch.setattr(Translator, "translate", translate)
+    folder = trained / "model"
+    assert fastattn_command("evaluate", folder, pairs)[0] == 0
+    assert fastattn_command("evaluate", folder, pairs, "--beam", 3, "--length-penalty", 0.5, "--ensemble", folder)[0] == 0
+    assert asked == [
+        (1, {"beam": 1, "length_penalty": 0.0, "unknown": "answer"}),
+        (2, {"beam": 3, "length_penalty": 0.5, "unknown": "answer"}),
+    ]
+
+
+def test_a_beam_and_an_ensemble_answer(trained, pairs, fastattn_command):
+    folder = trained / "model"
+    plain = json.loads(fastattn_command("evaluate", folder, pairs, "--json")[1])
+    code, out, err = fastattn_command("evaluate", folder, pairs, "--json", "--beam", 4, "--ensemble", folder)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["exact_match"] >= plain["exact_match"] > 0.5
+
+
+def test_no_option_is_shortened(of_file):
+    code, out, err = of_file(ANSWERS, PAIRS, "--interval")
+    assert (code, out) == (2, "")
+    assert "--interval" in err
 
 
 def test_a_line_behind_a_blank_one_is_named_by_its_own_number(trained, tmp_path, fastattn_command, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 import fastattn
 from fastattn.data import read_pairs
+from fastattn.training import Settings
 
 SCRIPT = Path(fastattn.__file__).parents[1] / "examples" / "g2p" / "pairs.py"
 
@@ -26,3 +27,9 @@ def test_pairs_of_the_pronouncing_dictionary(tmp_path):
     assert either == ["IY DH ER", "AY DH ER"]
     assert not any(character.isdigit() for _, phones in test for character in phones)
     assert all(len(set(part)) == len(part) for part in parts)
+
+
+def test_the_settings_of_the_example_are_settings():
+    settings = Settings.read(SCRIPT.with_name("g2p.toml"))
+    config = settings.model.config(40, 50)
+    assert (config.encoder_states, config.hidden, settings.data.target_tokens) == (512, 512, "space")

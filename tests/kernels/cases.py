@@ -272,6 +272,39 @@ def greedy_search(kernels, draw, N, T, D, H, V, lengths):
     return [ids, weights, *kernels.greedy_search(*model, V - 1, 7, end_id)]
 
 
+def _beam_search(
+    layers, *, attends=True, additive=False, query=False, attentional=False, feeds=False, tied=False, residual=False
+):
+    def case(kernels, draw, N, T, D, H, V, lengths):
+        L, K, E = layers, H + 2, H + 3
+        A = D + 1 if query else H
+        keys, values = draw(N, T, A), draw(N, T, E)
+        width = E + H if attends else H
+        fed = K if feeds else 0
+        lstms = [*draw.lstm(D + fed, H), *(w for _ in range(L - 1) for w in draw.lstm(H, H))]
+        attention = (
+            keys,
+            values,
+            draw.weight(H, A) if query else None,
+            draw(A) if additive else None,
+            1 if additive else A**-0.5,
+        )
+        Wc = draw.weight(width, K) if attentional else None
+        width = K if attentional else width
+        Wp = draw.weight(width, D) if tied else None
+        output = Wc, Wp, 3 * draw.weight(D if tied else width, V), draw(V)
+        first = draw(V, D), lstms, attention if attends else None, output, draw(L, N, H), draw(L, N, H), feeds, residual
+        results = []
+        for end_id, sample_size, beam, n_best, alpha in ((None, 5, 4, 2, 0.0), (V - 1, 7, 3, 3, 0.0), (V // 2, 6, 5, 1, 1.3)):
+            limits = min(1, V - 1), sample_size, end_id
+            ids, found, scores, log_p, a = kernels.beam_search(*first, lengths, limits, beam, n_best, alpha, attends)
+            assert (a is not None) == attends
+            results += [ids, found, scores[found > 0], log_p, *_present([a])]
+        return results
+
+    return case
+
+
 def best_successors(kernels, draw, N, T, D, H, V, lengths):
     """Samples with one hypothesis or several; more successors than are wanted, and fewer."""
     results = []
@@ -328,6 +361,7 @@ _LSTM = ["lstm_forward", "lstm_backward"]
 _EMBEDDING_LSTM = ["embedding_lstm_forward", "embedding_lstm_backward"]
 _ATTENTION = ["attention_forward", "attention_backward"]
 _INPUT_FEEDING = ["input_feeding_forward", "input_feeding_backward"]
+_BEAM_SEARCH = ["beam_search"]
 _PLAIN_FEEDING = {
     "from_zeros": True,
     "with_ids": False,
@@ -409,6 +443,15 @@ CASES = {
     ),
     "seq2seq": (seq2seq, ["seq2seq_forward", "seq2seq_backward"]),
     "greedy_search": (greedy_search, ["greedy_search"]),
+    "beam": (_beam_search(1), _BEAM_SEARCH),
+    "beam_without_attention": (_beam_search(2, attends=False, attentional=True), _BEAM_SEARCH),
+    "beam_additive": (_beam_search(1, additive=True, query=True, tied=True), _BEAM_SEARCH),
+    "beam_2_layers": (_beam_search(2, attentional=True, residual=True), _BEAM_SEARCH),
+    "beam_feeding": (_beam_search(1, attentional=True, feeds=True), _BEAM_SEARCH),
+    "beam_with_all": (
+        _beam_search(3, additive=True, query=True, attentional=True, feeds=True, tied=True, residual=True),
+        _BEAM_SEARCH,
+    ),
     "best_successors": (best_successors, ["best_successors"]),
     "draw_tokens": (draw_tokens, ["draw_tokens"]),
     "mean_log_probability": (mean_log_probability, ["mean_log_probability"]),

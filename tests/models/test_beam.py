@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from family import FAMILY, STEADY, V_SOURCE, V_TARGET, make_model, members, moved
+from fastattn_kernels import reference
 from helpers import skip_without_compiled_kernels
 
 import fastattn
@@ -130,22 +131,31 @@ def test_a_search_that_stops_early_finds_what_one_finds_that_does_not(choices, b
         compare(found, n, oracle.beam(beam, END, STEPS, alpha)[:n_best], END)
 
 
-def test_a_search_stops_when_no_open_hypothesis_can_win(x, monkeypatch):
-    """The end is most likely at once, then less and less: at each step that is left out, somebody would have to be called."""
-    from fastattn.models import beam
+@pytest.mark.parametrize("whole", [True, False], ids=["one kernel", "step by step"])
+def test_a_search_stops_when_no_open_hypothesis_can_win(whole, x, monkeypatch):
+    """The end is most likely at once: it is seen how many steps are taken, each of which chooses successors."""
+    steps = []
 
-    model, steps = make({}), []
+    best_successors = reference.best_successors
+
+    def counted(scores, *rest):
+        steps.append(len(scores))
+        return best_successors(scores, *rest)
+
+    monkeypatch.setattr(reference.beam, "best_successors", counted)
+    monkeypatch.setattr(reference, "best_successors", counted)
+    model = make({})
     model.params[-1][END] = 30
-    following = beam.Committee.next
-    monkeypatch.setattr(beam.Committee, "next", lambda self, tokens: steps.append(len(tokens)) or following(self, tokens))
-    model.search(x, START, 50, end_id=END, beam=4)
-    assert steps == [N]  # the one answer is better than all that is open
+    search = model.search if whole else fastattn.Ensemble([model, model]).search
+    x = x[:1]
+    search(x, START, 50, end_id=END, beam=4)
+    assert steps == [1]  # the one answer is better than all that is open
     steps.clear()
-    model.search(x, START, 50, end_id=END, beam=4, n_best=2)
+    search(x, START, 50, end_id=END, beam=4, n_best=2)
     assert 1 < len(steps) < 50
     steps.clear()
-    model.search(x, START, 50, beam=4)
-    assert steps == [N] + [4 * N] * 49  # nothing ends but by its length
+    search(x, START, 50, beam=4)
+    assert steps == [1] + [4] * 49  # nothing ends but by its length
 
 
 @pytest.mark.parametrize("backend_name", fastattn.backend.BACKENDS)
@@ -161,6 +171,29 @@ def test_a_beam_of_one_is_the_greedy_search(choices, backend_name, x):
             np.testing.assert_array_equal(found.ids[:, 0], expected)
             one = model.generate(x, START, 9, end_id=end_id, lengths=LENGTHS, n_best=1)
             np.testing.assert_array_equal(one, found.ids)
+
+
+@pytest.mark.parametrize("backend_name", fastattn.backend.BACKENDS)
+@members(STEADY)
+def test_one_kernel_finds_what_a_search_step_by_step_finds(choices, backend_name, x):
+    if backend_name == "compiled":
+        skip_without_compiled_kernels()
+    with fastattn.use_backend(backend_name):
+        model = make(choices)
+        attends = model.config.attention is not None
+        for end_id, lengths, how in (
+            (END, LENGTHS, {"beam": 4, "n_best": 3, "length_penalty": 0.7}),
+            (None, None, {"beam": 3, "n_best": 1}),
+        ):
+            given = {"end_id": end_id, "lengths": lengths, "return_attention": attends, **how}
+            one = model.search(x, START, 6, **given)
+            other = fastattn.Ensemble([model, model]).search(x, START, 6, **given)  # whose mean is the model
+            np.testing.assert_array_equal(one.ids, other.ids)
+            np.testing.assert_array_equal(one.lengths, other.lengths)
+            np.testing.assert_allclose(one.scores, other.scores, rtol=1e-9)
+            np.testing.assert_allclose(one.token_log_probabilities, other.token_log_probabilities, rtol=1e-9, atol=1e-12)
+            if attends:
+                np.testing.assert_allclose(one.attention, other.attention, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("backend_name", fastattn.backend.BACKENDS)

@@ -46,6 +46,7 @@ OTHERS = {
         "reverse_source": True,
         "valid": "b.tsv",
         "valid_fraction": 0.25,
+        "token_cache": "ids",
     },
     "model": {
         "embedding": 3,

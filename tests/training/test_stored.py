@@ -33,7 +33,7 @@ def test_a_corpus_on_disk_gives_the_bits_of_the_one_in_memory(tmp_path):
 
 def test_a_corpus_has_its_targets(tmp_path):
     corpus = build_corpus(tmp_path / "all", PAIRS, VOCABULARY, VOCABULARY, made_of={})
-    with pytest.raises(TypeError, match="x is a Corpus, which has targets"):
+    with pytest.raises(TypeError, match="x is a StoredCorpus, which has targets"):
         trained(corpus, np.zeros((10, 3), int))
     with pytest.raises(TypeError, match="fit has x and no t"):
         trained(np.zeros((10, 3), int))

@@ -10,6 +10,7 @@ from .attention import (
     weighted_sum_backward,
     weighted_sum_forward,
 )
+from .beam import beam_search
 from .choosing import best_successors, draw_tokens, mean_log_probability, target_log_probability
 from .cross_entropy import (
     cross_entropy_backward,
@@ -41,6 +42,7 @@ __all__ = [
     "attention_forward",
     "attention_score_backward",
     "attention_score_forward",
+    "beam_search",
     "best_successors",
     "cross_entropy_backward",
     "cross_entropy_forward",

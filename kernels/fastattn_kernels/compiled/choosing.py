@@ -39,22 +39,31 @@ def _insert(found, row, token, log_p, total, rows, tokens, of_tokens, sums):
     return min(found + 1, sums.size)
 
 
+@kernel
+def offer_successors(scores, total, number, found, rows, tokens, of_tokens, sums):
+    """Enter what follows one hypothesis, with these scores and this total, into a sample's list. Returns how many stand there.
+
+    number: what the hypothesis is called there.
+    """
+    count, log_sum = sums.size, _log_sum(scores)
+    for first in range(0, scores.size, _BLOCK):
+        block = scores[first : min(first + _BLOCK, scores.size)]
+        if found == count and total + _log_probability(highest(block), log_sum) <= sums[count - 1]:
+            continue
+        for v in range(block.size):
+            log_p = _log_probability(block[v], log_sum)
+            if found < count or total + log_p > sums[count - 1]:
+                found = _insert(found, number, first + v, log_p, total + log_p, rows, tokens, of_tokens, sums)
+    return found
+
+
 @shared
 def _best_successors(share, shares, scores, totals, firsts, rows, tokens, of_tokens, sums):
-    (N, count), V = sums.shape, scores.shape[1]
+    N = sums.shape[0]
     for n in range(share * N // shares, (share + 1) * N // shares):
         found = 0
         for r in range(firsts[n], firsts[n + 1]):
-            row, total = scores[r], totals[r]
-            log_sum = _log_sum(row)
-            for first in range(0, V, _BLOCK):
-                block = row[first : min(first + _BLOCK, V)]
-                if found == count and total + _log_probability(highest(block), log_sum) <= sums[n, count - 1]:
-                    continue
-                for v in range(block.size):
-                    log_p = _log_probability(block[v], log_sum)
-                    if found < count or total + log_p > sums[n, count - 1]:
-                        found = _insert(found, r, first + v, log_p, total + log_p, rows[n], tokens[n], of_tokens[n], sums[n])
+            found = offer_successors(scores[r], totals[r], r, found, rows[n], tokens[n], of_tokens[n], sums[n])
 
 
 def best_successors(scores, totals, firsts, count):

@@ -182,7 +182,7 @@ def _tanh_rows(given, out):
 
 
 @leaf
-def _attend_step(
+def attend_step(
     shape: Shape, real1: int, n: int, source: Source, query: Place, scores: Place, context: Place, tile: Floats
 ):  # fmt: skip
     """The weights and the context of one target step of sample n."""
@@ -335,7 +335,7 @@ def _forward(
             at = (rows[i] + t) * joined_step
             query = Place(kept.joined, at + E) if kept.queries.size == 0 else Place(kept.queries, (rows[i] + t) * query_step)
             scores = Place(kept.weights, (n * T2 + t) * T1)
-            _attend_step(shape, batch.lengths1[n], n, source, query, scores, Place(kept.joined, at), tiles[share])
+            attend_step(shape, batch.lengths1[n], n, source, query, scores, Place(kept.joined, at), tiles[share])
         joined = Matrix(kept.joined, t * joined_step, joined_rows, 0, 1)
         multiply_rows(running, joined, _packed(prepared, L + 1, E + H, K), to_out, zeros_for(to_out), -1)
         for i in range(running):
@@ -463,7 +463,7 @@ class SourceGradients(NamedTuple):
 
 
 @leaf
-def _attend_step_backward(
+def attend_step_backward(
     shape: Shape, real1: int, n: int, source: Source, query: Place, weights: Place, ds: Place, dcontext: Place, dquery: Place,
     into: SourceGradients, tile: Floats,
 ):  # fmt: skip
@@ -596,7 +596,7 @@ def _backward(
             query, dquery = Place(kept.joined, at + E), Place(falling.dread, n * h_step)
             if kept.queries.size > 0:
                 query, dquery = Place(kept.queries, row * query_step), Place(steps.dqueries, row * query_step)
-            _attend_step_backward(
+            attend_step_backward(
                 shape, batch.lengths1[n], n, source, query, Place(kept.weights, at_weights), Place(steps.ds, at_weights),
                 Place(steps.djoined, at), dquery, into, tiles[share],
             )  # fmt: skip

@@ -1,0 +1,109 @@
+"""The pairs of a training run, kept on disk as token ids: for files that are larger than the memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fastattn.data import CorpusError, PairsStream, StoredCorpus, Vocabulary, build_corpus, file_digest, open_corpus
+from fastattn.data.pairs import STANDARD_INPUT, Pair
+
+from .settings import DataSettings, SettingsError
+
+
+@dataclass(frozen=True)
+class StoredPairs:
+    """What `stored_pairs` found: encoded pairs, and how many lines of the files were passed over."""
+
+    train: StoredCorpus
+    valid: StoredCorpus | None
+    blank_lines: int
+    comment_lines: int
+
+
+def stored_pairs(data: DataSettings, share_vocabulary: bool, seed: int) -> StoredPairs:
+    """The pairs of ``data``, in the folder that ``data.token_cache`` names; encoded now unless that was done before.
+
+    The vocabularies are of all pairs in ``data.pairs``, those that are held out among them. SettingsError for pairs that cannot
+    be kept so; PairsError for a file that cannot be read; CorpusError for a folder that cannot be used.
+    """
+    assert data.token_cache is not None
+    for name in ("pairs", "valid"):
+        if getattr(data, name) == STANDARD_INPUT:
+            raise SettingsError(f"data.token_cache needs pairs in a file, for they are read more than once; data.{name} is -")
+    if data.pairs is None:
+        raise SettingsError("data.token_cache needs PAIRS.tsv: the built-in dates are no file")
+    folder = Path(data.token_cache)
+    how = {
+        "reading": data.reading.to_json(),
+        "tokens": [data.source_tokens, data.target_tokens],
+        "reverse_source": data.reverse_source,
+    }
+    pairs = _Pairs(data.pairs, data)
+    all_pairs = pairs.stored(folder / "pairs", {**how, "share_vocabulary": share_vocabulary}, None, share_vocabulary)
+    if data.valid is not None:
+        vocabularies = all_pairs.source_vocabulary, all_pairs.target_vocabulary
+        of_vocabularies = {"vocabularies": [vocabulary.to_json() for vocabulary in vocabularies]}
+        valid = _Pairs(data.valid, data)
+        held_out = valid.stored(folder / "valid", {**how, **of_vocabularies}, vocabularies, share_vocabulary)
+        blank, comment = (pairs.passed_over[n] + valid.passed_over[n] for n in (0, 1))
+        return StoredPairs(all_pairs, held_out, blank, comment)
+    if not data.valid_fraction:
+        return StoredPairs(all_pairs, None, *pairs.passed_over)
+    try:
+        return StoredPairs(*all_pairs.split(data.valid_fraction, seed), *pairs.passed_over)
+    except ValueError as error:
+        raise SettingsError(f"{data.pairs}: {error}; with a valid fraction of 0 none are held out") from error
+
+
+class _Pairs:
+    """A file of pairs that is gone through as often as need be."""
+
+    def __init__(self, path: str, data: DataSettings) -> None:
+        self.path, self.data = path, data
+        self.stream = PairsStream(path, data.reading)
+
+    @property
+    def passed_over(self) -> tuple[int, int]:
+        """Blank and comment lines; zeros where the pairs did not have to be read."""
+        return self.stream.blank_lines, self.stream.comment_lines
+
+    def stored(
+        self, folder: Path, how: dict[str, Any], vocabularies: tuple[Vocabulary, Vocabulary] | None, shared: bool
+    ) -> StoredCorpus:
+        """The encoded pairs of the file, with these vocabularies or else their own."""
+        made_of = {"file_sha256": self._digest(), **how}
+        if (folder / "corpus.json").exists():
+            try:
+                return open_corpus(folder, made_of)
+            except CorpusError:
+                pass  # of another file, of other settings, or damaged: made anew
+        source, target = vocabularies or self._vocabularies(shared)
+        pairs = self._told("encoding")
+        return build_corpus(folder, pairs, source, target, reverse_source=self.data.reverse_source, made_of=made_of)
+
+    def _digest(self) -> str:
+        try:
+            return file_digest(self.path)
+        except OSError:
+            next(iter(self.stream))  # says in the words of a reader what is wrong
+            raise
+
+    def _vocabularies(self, shared: bool) -> tuple[Vocabulary, Vocabulary]:
+        data, (source_kind, target_kind) = self.data, (self.data.source_tokens, self.data.target_tokens)
+        if shared:
+            both = Vocabulary.from_texts(chain.from_iterable(self._told("symbols")), source_kind)  # type: ignore[arg-type]
+            return both, both
+        # Once through the file for each: what is in memory is the symbols alone.
+        sources, targets = (source for source, _ in self._told("symbols")), (target for _, target in self._told("symbols"))
+        return (
+            Vocabulary.from_texts(sources, source_kind, features=data.reading.has_features),  # type: ignore[arg-type]
+            Vocabulary.from_texts(targets, target_kind),  # type: ignore[arg-type]
+        )
+
+    def _told(self, what: str) -> Iterator[Pair]:
+        """The pairs, with a bar on standard error if that is a terminal."""
+        yield from tqdm(self.stream, desc=f"{what} of {self.path}", unit=" pairs", unit_scale=True, disable=None, leave=False)
