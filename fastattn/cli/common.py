@@ -109,14 +109,6 @@ def at_least_zero(text: str) -> float:
     return number
 
 
-def fraction(text: str) -> float:
-    """A type for argparse: 0 <= X < 1."""
-    number = _number(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0 and less than 1")
-    return number
-
-
 def _number(text: str) -> float:
     try:
         return float(text)

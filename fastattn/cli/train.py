@@ -192,12 +192,7 @@ def _announce(run: "TrainingRun") -> None:
         + ("" if vocabulary.features is None else f" and {len(vocabulary.features):,} features")
         for vocabulary in (run.translator.source_vocabulary, run.translator.target_vocabulary)
     ]
-    passed_over = [
-        f"{count:,} {name} {'line' if count == 1 else 'lines'} passed over"
-        for name, count in (("blank", corpus.blank_lines), ("comment", corpus.comment_lines))
-        if count
-    ]
-    held_out = ", ".join([f"{len(corpus.valid):,} held out", *passed_over])
+    passed_over = f"; passed over: {corpus.passed_over}" if corpus.passed_over else ""
     sizes = [f"embedding {model.embedding}", f"hidden {model.hidden}", *_changes(model, ["embedding", "hidden"])]
     batch = ["batch_size", "batch_tokens"][training.batch_tokens is not None]
     steps = [
@@ -208,7 +203,7 @@ def _announce(run: "TrainingRun") -> None:
         *_changes(training, SAID),
         f"seed {training.seed}",
     ]
-    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {held_out}")
+    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {len(corpus.valid):,} held out{passed_over}")
     print(f"tokens     {symbols[0]} in the sources, {symbols[1]} in the targets")
     print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")

@@ -5,7 +5,7 @@ from fastattn.evaluation import Score, edit_distance, score
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
-from .run import Corpus, TrainingRun, train
+from .run import SplitPairs, TrainingRun, train
 from .schedule import (
     SCHEDULES,
     Constant,
@@ -33,7 +33,6 @@ __all__ = [
     "AdamW",
     "Answer",
     "Constant",
-    "Corpus",
     "Cosine",
     "DataSettings",
     "DivergedError",
@@ -54,6 +53,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SourceError",
+    "SplitPairs",
     "StepRecord",
     "Trainer",
     "TrainingRun",

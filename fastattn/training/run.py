@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,19 +39,19 @@ Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Pairs to train on, and pairs held out, of which there may be none; and how many lines of the files were passed over."""
+class SplitPairs:
+    """Pairs to train on, and pairs held out, if there are any; ``passed_over``: lines that were no pairs, in words."""
 
     name: str
     train: list[Pair] | StoredCorpus
     valid: list[Pair] | StoredCorpus
-    blank_lines: int = 0
-    comment_lines: int = 0
+    passed_over: str = ""
 
     @property
     def example(self) -> str:
         """A source, of those held out if there are some."""
-        if isinstance(self.train, StoredCorpus):
+        if isinstance(self.train, StoredCorpus) or isinstance(self.valid, StoredCorpus):
+            assert isinstance(self.train, StoredCorpus)  # on disk are all pairs or none
             return self.train.first_source
         return (self.valid or self.train)[0][0]
 
@@ -226,29 +226,32 @@ def _resolved(settings: Settings) -> Settings:
     return settings.replaced(**choices)
 
 
-def _read_corpus(settings: Settings) -> Corpus:
+def _read_corpus(settings: Settings) -> SplitPairs:
     data = settings.data
     if data.token_cache is not None:
         stored = stored_pairs(data, settings.model.share_embeddings, settings.training.seed)
-        name, held_out = shown_name(data.pairs or ""), [] if stored.valid is None else stored.valid
-        return Corpus(name, stored.train, held_out, stored.blank_lines, stored.comment_lines)
+        name = shown_name(data.pairs or "")
+        passed_over = PairsFile(name, [], [], stored.blank_lines, stored.comment_lines).passed_over()
+        return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, passed_over)
     if data.pairs is None:
-        return Corpus("the built-in dates", *split_dates(date_pairs()))
+        return SplitPairs("the built-in dates", *split_dates(date_pairs()))
     file = PairsFile.read(data.pairs, data.reading)
-    name, passed_over = shown_name(data.pairs), (file.blank_lines, file.comment_lines)
+    name = shown_name(data.pairs)
     if data.valid is not None:
         valid = PairsFile.read(data.valid, data.reading)
-        passed_over = passed_over[0] + valid.blank_lines, passed_over[1] + valid.comment_lines
-        return Corpus(name, file.pairs, valid.pairs, *passed_over)
+        both = replace(
+            file, blank_lines=file.blank_lines + valid.blank_lines, comment_lines=file.comment_lines + valid.comment_lines
+        )
+        return SplitPairs(name, file.pairs, valid.pairs, both.passed_over())
     if not data.valid_fraction:
-        return Corpus(name, file.pairs, [], *passed_over)
+        return SplitPairs(name, file.pairs, [], file.passed_over())
     try:
-        return Corpus(name, *split_pairs(file.pairs, data.valid_fraction, settings.training.seed), *passed_over)
+        return SplitPairs(name, *split_pairs(file.pairs, data.valid_fraction, settings.training.seed), file.passed_over())
     except ValueError as error:
         raise SettingsError(f"{name}: {error}; with a valid fraction of 0 none are held out") from error
 
 
-def _new_translator(settings: Settings, corpus: Corpus) -> Translator:
+def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
     """An untrained model with the vocabularies of what it is to be trained on."""
     data = settings.data
     if isinstance(corpus.train, StoredCorpus):
@@ -288,7 +291,7 @@ def _encoded(translator: Translator, pairs: list[Pair] | StoredCorpus) -> Encode
     )
 
 
-def _check_sizes(training: TrainingSettings, corpus: Corpus, encoded: Encoded | StoredCorpus) -> None:
+def _check_sizes(training: TrainingSettings, corpus: SplitPairs, encoded: Encoded | StoredCorpus) -> None:
     """SettingsError for a pair that no batch has room for."""
     if training.batch_tokens is None:
         return

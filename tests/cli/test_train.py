@@ -460,7 +460,7 @@ def test_a_dictionary_as_it_is_found(tmp_path, fastattn_command):
     reading = ["--separator", "  ", "--comment", ";;;", "--variants"]
     code, out, err = fastattn_command("train", path, "--out", tmp_path / "m", *options, *reading)
     assert (code, err) == (0, "")
-    assert "3 pairs to train on, 0 held out, 1 blank line passed over, 1 comment line passed over" in out
+    assert "3 pairs to train on, 0 held out; passed over: 1 blank line, 1 comment" in out
     assert "6 different characters in the sources, 7 different symbols in the targets" in out
 
 
@@ -478,7 +478,7 @@ def test_columns_features_and_graphemes(tmp_path, fastattn_command):
 def test_pairs_on_standard_input(tmp_path, module):
     done = module("train", "-", "--out", tmp_path / "m", "--epochs", 1, *TINY, text=b"ab\tx\n\ncd\ty\nef\tz\n")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"corpus     standard input: 2 pairs to train on, 1 held out, 1 blank line passed over\n" in done.stdout
+    assert b"corpus     standard input: 2 pairs to train on, 1 held out; passed over: 1 blank line\n" in done.stdout
 
 
 def test_the_learning_curve_is_drawn_beside_the_model(pairs, tmp_path, fastattn_command):

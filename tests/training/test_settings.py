@@ -46,6 +46,7 @@ OTHERS = {
         "reverse_source": True,
         "valid": "b.tsv",
         "valid_fraction": 0.25,
+        "token_cache": "ids",
     },
     "model": {
         "embedding": 3,
@@ -497,7 +498,7 @@ def test_how_pairs_are_read(tmp_path):
         run = train(settings, tmp_path / "a")
         train(Settings.read(tmp_path / "a" / "config.toml"), tmp_path / "b")
         assert len(load(tmp_path / "a").translate(["a\tV;PST"])) == 1
-    assert (run.corpus.blank_lines, run.corpus.comment_lines) == (1, 1)
+    assert run.corpus.passed_over == "1 blank line, 1 comment"
     assert load(tmp_path / "a").source_vocabulary.features == ("3SG", "PST", "V")
     assert load(tmp_path / "a").reading == settings.data.reading
     for name in ("model.safetensors", "config.json", "vocabulary.json", "config.toml"):

@@ -68,7 +68,7 @@ def test_a_part_is_held_out_by_its_sources(tmp_path, files):
     run = train(settings, tmp_path / "model", progress=False)
     assert 0 < len(run.corpus.valid) < len(WORDS)
     assert len(run.corpus.train) + len(run.corpus.valid) == len(WORDS)
-    assert (run.corpus.blank_lines, run.corpus.example) == (1, "ab")
+    assert (run.corpus.passed_over, run.corpus.example) == ("1 blank line", "ab")
 
 
 def test_features_are_kept_too(tmp_path):
