@@ -200,7 +200,7 @@ def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, c
                     raise CorpusError(folder, f"{name} is damaged: its SHA-256 is not the one in {INDEX}")
         rows = {side: _open_rows(folder, side, index[side]) for side in ("source", "target")}
         hashes = np.memmap(folder / HASHES, "<u8", mode="r")
-        vocabularies = [Vocabulary.from_json(index["vocabulary"][side]) for side in ("source", "target")]
+        vocabularies = {side: Vocabulary.from_json(index["vocabulary"][side]) for side in ("source", "target")}
     except (OSError, KeyError, TypeError) as error:
         raise CorpusError(folder, f"cannot be read: {error}") from error
     except ValueError as error:
@@ -213,7 +213,8 @@ def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, c
         rows["source"],
         rows["target"],
         hashes,
-        *vocabularies,
+        source_vocabulary=vocabularies["source"],
+        target_vocabulary=vocabularies["target"],
         chosen=np.arange(len(hashes)),
         first_source=index.get("first_source", ""),
     )

@@ -81,7 +81,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """The bytes of a file or of standard input, unpacked if need be."""
     with contextlib.ExitStack() as stack:
         stream: Any = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(open(path, "rb"))
-        yield stack.enter_context(gzip.open(stream)) if stream.peek(2).startswith(GZIP) else stream
+        if stream.peek(2).startswith(GZIP):
+            stream = stack.enter_context(gzip.open(stream))
+        yield stream
 
 
 def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
