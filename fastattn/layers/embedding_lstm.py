@@ -25,6 +25,8 @@ class EmbeddingLSTM(AsOne):
     """
 
     def __init__(self, embedding: Embedding, lstm: RecurrentLayer) -> None:
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"embedding is {type(embedding).__name__}; expected an Embedding")
         if not isinstance(lstm, RecurrentLayer):
             raise TypeError(f"lstm is {type(lstm).__name__}; expected a recurrent layer, such as an LSTM")
         self.embedding, self.lstm = embedding, lstm

@@ -90,7 +90,18 @@ class LSTM(OneLaunch):
         self._was_set = False
         self.dh: Array | None = None
         self.dc: Array | None = None
-        self.recurrent_dropout: Dropout | None = None
+        self._recurrent_dropout: Dropout | None = None
+
+    @property
+    def recurrent_dropout(self) -> Dropout | None:
+        """What drops h on its way to Wh; see above."""
+        return self._recurrent_dropout
+
+    @recurrent_dropout.setter
+    def recurrent_dropout(self, dropout: Dropout | None) -> None:
+        if dropout is not None and not isinstance(dropout, Dropout):
+            raise TypeError(f"recurrent_dropout is {dropout!r}; expected a Dropout, or None")
+        self._recurrent_dropout = dropout
 
     @property
     def lstms(self) -> "list[LSTM]":

@@ -1,7 +1,11 @@
 """From the last states of the encoder to the first of the decoder."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
+
+from fastattn.layers import checks
 from fastattn.layers.base import Layer
 from fastattn.layers.checks import Array
 
@@ -12,6 +16,22 @@ from .scores import TanhAffine
 # h and c of one layer, each (N, width), or their gradients. None: zeros, or a gradient that nobody needs.
 State = tuple[Array | None, Array | None]
 Mapped = Callable[[TanhAffine, Array | None], Array]
+
+
+def checked_states(
+    name: str, given: Sequence[Any], L: int, shape: tuple[int, int], dtype: np.dtype, may_lack: str = ""
+) -> list[State]:
+    """``given`` as h and c, both of ``shape``, of each of L layers. may_lack: which of the two may be None."""
+    if len(given) != L:
+        raise ValueError(f"{name} has {len(given)} entries; expected h and c of each of {L} layers")
+    for i, state in enumerate(given):
+        if not isinstance(state, Sequence | np.ndarray) or len(state) != 2:
+            raise TypeError(f"{name}[{i}] is {type(state).__name__}; expected a pair, h and c")
+
+    def checked(letter: str, i: int, s: Any) -> Array | None:
+        return None if s is None and letter in may_lack else checks.floats(f"{letter} of {name}[{i}]", s, shape, dtype)
+
+    return [(checked("h", i, h), checked("c", i, c)) for i, (h, c) in enumerate(given)]
 
 
 def mapped(layer: TanhAffine, s: Array | None) -> Array:

@@ -3,7 +3,6 @@
 The options and their formulas stand in docs/models.md.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -84,7 +83,7 @@ class ModelConfig:
         self._set("dropout", _dropout_ratios(self.dropout))
         for name in ("recurrent_dropout", "word_dropout", "label_smoothing"):
             self._set(name, checks.ratio(name, getattr(self, name)))
-        self._set("forget_bias", _number("forget_bias", self.forget_bias))
+        self._set("forget_bias", _number("forget_bias", self.forget_bias, self.dtype))
         if self.attention is not None:
             _check_kind("attention", self.attention, (*KINDS, None))
         _check_kind("bridge", self.bridge, BRIDGES)
@@ -226,18 +225,20 @@ def _switch(name: str, given: object) -> bool:
     return bool(given)
 
 
-def _number(name: str, given: object) -> float:
+def _number(name: str, given: object, dtype: DTypeLike) -> float:
+    """``given`` as a number that is finite in ``dtype``, too."""
     if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
         raise TypeError(f"{name} is {given!r}; expected a number")
-    if not math.isfinite(given):
-        raise ValueError(f"{name} is {given}; expected a finite number")
-    return float(given)
+    number, limit = given if isinstance(given, int) else float(given), float(np.finfo(dtype).max)
+    if not -limit <= number <= limit:  # a whole number may be too large for a float
+        raise ValueError(f"{name} is {given}; expected a finite number of {dtype}")
+    return float(number)
 
 
 def _dtype(given: DTypeLike) -> str:
     try:
         dtype = np.dtype(given) if given is not None else None  # None would be float64
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy reads some strings as Python
         dtype = None
     if dtype is None:
         raise TypeError(f"dtype is {given!r}; expected float32 or float64")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastattn.layers import Affine, Attention, Dropout, InputFeedingLSTM, checks
 from fastattn.layers.checks import Array
 
-from .bridge import Bridge, State
+from .bridge import Bridge, State, checked_states
 from .config import ModelConfig, check_options
 from .initial import Weights
 from .parts import decoder_parts
@@ -138,16 +138,9 @@ class Decoder(Recurrent):
 
     def _checked_states(self, states: Sequence[Any] | None, N: int) -> list[State]:
         L, width, dtype = self.bridge.encoder_layers, self.state_width, self.params[0].dtype
-        if states is None or len(states) != L:
-            given = "None" if states is None else f"of {len(states)} layers"
-            raise ValueError(f"states is {given}; expected the encoder's final_states, h and c of each of {L} layers")
-        return [
-            (
-                checks.floats(f"h of states[{i}]", h, (N, width), dtype),
-                None if c is None and self.bridge.kind == "last" else checks.floats(f"c of states[{i}]", c, (N, width), dtype),
-            )
-            for i, (h, c) in enumerate(states)
-        ]
+        if states is None:
+            raise ValueError(f"states is None; expected the encoder's final_states, h and c of each of {L} layers")
+        return checked_states("states", states, L, (N, width), dtype, may_lack="c" if self.bridge.kind == "last" else "")
 
     def _attended(self, t: Array, hs_enc: Array, lengths: Array | None, source_lengths: Array | None) -> Array:
         """What the scores are made of, (N, T2, K)."""

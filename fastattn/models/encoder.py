@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastattn.layers import LSTM, Affine, BiLSTM, Dropout, Embedding, StackedLSTM, checks
 from fastattn.layers.checks import Array
 
-from .bridge import State
+from .bridge import State, checked_states
 from .config import ModelConfig, check_options
 from .initial import Weights
 from .parts import encoder_parts
@@ -75,15 +75,18 @@ class Encoder(Recurrent):
     def backward(self, dhs: ArrayLike, dstates: Sequence[State] | None = None) -> None:
         """dhs (N, T1, E). dstates: the gradients of ``final_states``, None where there are none."""
         dhs = self.output_dropout.backward(dhs)
+        last = self._last(dstates, len(dhs))
         if self.projection is not None:
             dhs = self.projection.backward(dhs)
-        self._read_backward(dhs, **self._last(dstates))
+        self._read_backward(dhs, **last)
         self._add_up()
 
-    def _last(self, dstates: Sequence[State] | None) -> dict[str, Any]:
+    def _last(self, dstates: Sequence[State] | None, N: int) -> dict[str, Any]:
         """``dstates`` as the LSTM wants them: a list of those of its layers, and of both directions one after the other."""
         if dstates is None:
             return {}
+        shape = N, self.layers[0].output_width
+        dstates = checked_states("dstates", dstates, len(self.layers), shape, self.params[0].dtype, may_lack="hc")
         dh, dc = ([_directions(d, len(self.layers[0].lstms)) for d in given] for given in zip(*dstates))
         return {"dh_last": dh, "dc_last": dc} if isinstance(self.lstm, StackedLSTM) else {"dh_last": dh[0], "dc_last": dc[0]}
 

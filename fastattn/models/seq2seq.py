@@ -116,6 +116,8 @@ class AttentionSeq2seq(RunsAsOne, Searching, Model):
     @classmethod
     def from_config(cls, config: ModelConfig, seed: int | np.random.Generator | None = None) -> Self:
         """The model with these choices."""
+        if not isinstance(config, ModelConfig):
+            raise TypeError(f"config is {type(config).__name__}; expected a ModelConfig")
         choices = {field.name: getattr(config, field.name) for field in fields(config)}
         sizes = [choices.pop(name) for name in ("source_vocabulary", "embedding", "hidden")]
         return cls(*sizes, seed=seed, **choices)

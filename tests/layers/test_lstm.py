@@ -160,6 +160,10 @@ def test_recurrent_dropout_is_for_training_and_new_for_each_forward(backend, wei
     np.testing.assert_array_equal(first[:, 0], second[:, 0])  # of the first step there is no h to drop
     lstm.recurrent_dropout.training = False
     np.testing.assert_array_equal(lstm.forward(xs), plain.forward(xs))
+    lstm.recurrent_dropout = None
+    with pytest.raises(TypeError, match=r"recurrent_dropout is 0\.4; expected a Dropout, or None"):
+        lstm.recurrent_dropout = 0.4
+    assert lstm.recurrent_dropout is None
 
 
 def test_gates_that_saturate_overflow_nowhere(backend, weights, xs):
@@ -229,6 +233,9 @@ def test_a_token_that_does_not_occur_has_a_gradient_of_zero(backend, weights, rn
 
 def test_an_embedding_and_an_lstm_that_do_not_fit_together(weights, rng):
     lstm = fastattn.LSTM(*weights)
+    for given in (None, np.zeros((4, D)), fastattn.Affine(np.zeros((4, D)))):
+        with pytest.raises(TypeError, match=f"embedding is {type(given).__name__}; expected an Embedding"):
+            fastattn.EmbeddingLSTM(given, lstm)
     with pytest.raises(ValueError, match=f"the embedding's vectors are {D + 1} wide; expected {D}"):
         fastattn.EmbeddingLSTM(fastattn.Embedding(normal(rng, 4, D + 1, dtype=float)), lstm)
     with pytest.raises(TypeError, match="the embedding has dtype float32; expected float64"):

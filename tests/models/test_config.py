@@ -23,6 +23,8 @@ BAD = [
     ({"target_vocabulary": 0}, ValueError, "target_vocabulary is 0; expected at least 1"),
     ({"dtype": "float16"}, TypeError, "dtype is float16; expected float32 or float64"),
     ({"dtype": "single precision"}, TypeError, "dtype is 'single precision'; expected float32 or float64"),
+    ({"dtype": {"names": ["a"]}}, TypeError, "dtype is {'names': ['a']}; expected float32 or float64"),
+    ({"dtype": "(,)f4"}, TypeError, "dtype is '(,)f4'; expected float32 or float64"),
     ({"dropout": 1.0}, ValueError, "dropout is 1.0; " + RATIO),
     ({"dropout": -0.1}, ValueError, "dropout is -0.1; " + RATIO),
     ({"dropout": math.nan}, ValueError, "dropout is nan; " + RATIO),
@@ -50,6 +52,8 @@ BAD = [
     ({"word_dropout": [0.1]}, TypeError, "word_dropout is [0.1]; expected a number"),
     ({"label_smoothing": 1.0}, ValueError, "label_smoothing is 1.0; " + RATIO),
     ({"forget_bias": math.inf}, ValueError, "forget_bias is inf; expected a finite number"),
+    ({"forget_bias": 10**400}, ValueError, "; expected a finite number"),
+    ({"forget_bias": 1e39}, ValueError, "forget_bias is 1e+39; expected a finite number of float32"),
     ({"forget_bias": "1"}, TypeError, "forget_bias is '1'; expected a number"),
     ({"orthogonal": 0}, TypeError, "orthogonal is 0; expected True or False"),
 ]
@@ -173,3 +177,8 @@ def test_parts_have_only_the_options_that_concern_them():
         fastattn.Encoder(V, D, H, attention="dot")
     with pytest.raises(TypeError, match="Decoder has no option 'share_embeddings'; expected one of"):
         fastattn.Decoder(V, D, H, share_embeddings=True)
+
+
+def test_a_model_is_made_of_a_config_and_of_nothing_else():
+    with pytest.raises(TypeError, match="config is dict; expected a ModelConfig"):
+        fastattn.AttentionSeq2seq.from_config(config().to_json())

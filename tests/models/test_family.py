@@ -550,7 +550,7 @@ def test_parts_by_themselves(kernel_set, rng):
             "states is None; expected the encoder's final_states, h and c of each of 1 layers",
         ),
         ({"encoder_layers": 2}, None, ValueError, "states is None; expected the encoder's final_states"),
-        ({"encoder_layers": 2}, [(0, 0)], ValueError, "states is of 1 layers; expected the encoder's final_states"),
+        ({"encoder_layers": 2}, [(0, 0)], ValueError, "states has 1 entries; expected h and c of each of 2 layers"),
         ({}, [(np.zeros((N, H + 1), "f"), None)], ValueError, r"h of states\[0\] has shape \(3, 8\); expected \(3, 7\)"),
         ({}, [(np.zeros((N, H)), None)], TypeError, r"h of states\[0\] has dtype float64; expected float32"),
         (
@@ -560,9 +560,32 @@ def test_parts_by_themselves(kernel_set, rng):
             r"c of states\[0\] has shape \(2, 7\); expected \(3, 7\)",
         ),
         ({"bridge": "last_state"}, [(np.zeros((N, H), "f"), None)], TypeError, r"c of states\[0\] has dtype object"),
+        ({}, [None], TypeError, r"states\[0\] is NoneType; expected a pair, h and c"),
     ],
 )
 def test_states_that_a_decoder_cannot_start_from(kernel_set, choices, states, error, match):
     decoder = fastattn.Decoder(V_TARGET, D, H, **choices)
     with pytest.raises(error, match=match):
         decoder.forward(np.zeros((N, T2), int), np.zeros((N, T1, H), "f"), states=states)
+
+
+@pytest.mark.parametrize("choices", [{}, {"encoder_layers": 2}, {"bidirectional": True, "project_encoder": True}])
+def test_gradients_of_states_that_an_encoder_does_not_have(kernel_set, choices, rng):
+    """Each is refused, and changes nothing: the right ones may still be given."""
+    encoder = fastattn.Encoder(V_SOURCE, D, H, seed=0, **choices)
+    hs = encoder.forward(rng.integers(0, V_SOURCE, (N, T1)))
+    L, E0 = len(encoder.final_states), encoder.final_states[0][0].shape[1]
+    right = [(np.ones((N, E0), "f"), None)] * L
+    for dstates, error, match in (
+        ([], ValueError, f"dstates has 0 entries; expected h and c of each of {L} layers"),
+        (right + right[:1], ValueError, f"dstates has {L + 1} entries"),
+        ([None] * L, TypeError, r"dstates\[0\] is NoneType; expected a pair, h and c"),
+        ([(np.zeros((N, E0 + 1), "f"), None)] * L, ValueError, r"h of dstates\[0\] has shape"),
+        ([(None, np.zeros((N + 1, E0), "f"))] * L, ValueError, r"c of dstates\[0\] has shape"),
+        ([(None, np.zeros((N, E0)))] * L, TypeError, r"c of dstates\[0\] has dtype float64; expected float32"),
+    ):
+        with pytest.raises(error, match=match):
+            encoder.backward(np.ones_like(hs), dstates)
+        assert not any(np.any(grad) for grad in encoder.grads)
+    encoder.backward(np.ones_like(hs), right)
+    assert all(np.any(grad) for grad in encoder.grads)

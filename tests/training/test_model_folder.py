@@ -310,6 +310,8 @@ def test_a_bad_config_is_refused(folder, key, value, reason):
         ("encoder_layers", 0, "encoder_layers is 0; expected at least 1"),
         ("bidirectional", True, 'attention="dot" multiplies states of equal widths'),
         ("dropout", {"all": 0.5}, "dropout has a place 'all'"),
+        ("dtype", "(,)f4", r"dtype is '\(,\)f4'; expected float32 or float64"),
+        ("forget_bias", 10**400, "forget_bias is 10+; expected a finite number"),
         ("heads", 8, "'heads' is no option of a model; expected one of source_vocabulary, "),
         ("bridge", None, "the config of a model has no 'bridge'"),
         ("source_vocabulary", 9, "source_vocabulary is 9, but vocabulary.json holds 8 tokens"),

@@ -5,7 +5,7 @@ probable one slot 0; a slot is a row of the arrays of `Slots`. What a hypothesis
 states stand there twice: a step reads one half and writes the other.
 
 Hypotheses that follow the same one have its state in common. So the product of [what is fed | h] with its weights is made once
-for each that is followed (``parts``), and not for each that follows: of a beam of five, for two or three.
+for each that is followed (``parts``), and not for each that follows.
 """
 
 from typing import Any, NamedTuple

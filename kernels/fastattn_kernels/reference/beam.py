@@ -4,6 +4,8 @@ After Sutskever, Vinyals and Le 2014, section 3.2; answers are ordered by the le
 7, equation 14.
 """
 
+from typing import Any
+
 import numpy as np
 
 from .activation import add, tanh_forward
@@ -43,8 +45,9 @@ def _one_step(token, state, W, lstms, attention, output, feeds, residual, length
 def _search_one(first, beam, n_best, alpha, sample_size, end_id, step):
     """One sample. step: (tokens, state) -> scores, weights, state. Returns the best answers: score, tokens, log p, weights."""
     tokens, state = first
-    totals, pasts = np.zeros(1), [((), (), ())]  # of each hypothesis: its tokens, their log probabilities, their weights
-    answers = []
+    totals = np.zeros(1)
+    pasts: list[Any] = [((), (), ())]  # of each hypothesis: its tokens, their log probabilities, their weights
+    answers: list[Any] = []
     for length in range(1, sample_size + 1):
         scores, a, state = step(tokens, state)
         rows, tokens, log_p, totals = (given[0] for given in best_successors(scores, totals, np.array([0, len(tokens)]), beam))
@@ -110,6 +113,6 @@ def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_en
         for i, (score, tokens, of_tokens, a) in enumerate(found):
             scores[n, i], lengths[n, i] = score, len(tokens)
             ids[n, i, : len(tokens)], log_p[n, i, : len(tokens)] = tokens, of_tokens
-            if attends:
+            if weights is not None:
                 weights[n, i, : len(tokens)] = a
     return ids, lengths, scores, log_p, weights
