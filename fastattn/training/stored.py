@@ -98,7 +98,8 @@ class _Pairs:
             both = Vocabulary.from_texts(chain.from_iterable(self._told("symbols")), source_kind)  # type: ignore[arg-type]
             return both, both
         # Once through the file for each: what is in memory is the symbols alone.
-        sources, targets = (source for source, _ in self._told("symbols")), (target for _, target in self._told("symbols"))
+        sources = (source for source, _ in self._told("symbols"))
+        targets = (target for _, target in self._told("symbols"))
         return (
             Vocabulary.from_texts(sources, source_kind, features=data.reading.has_features),  # type: ignore[arg-type]
             Vocabulary.from_texts(targets, target_kind),  # type: ignore[arg-type]
