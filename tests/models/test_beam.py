@@ -434,6 +434,8 @@ def test_what_stands_at_padding_is_never_read(x):
         ("search", {"beam": 2.0}, TypeError, "beam is 2.0; expected a whole number"),
         ("generate", {"n_best": 2}, ValueError, "n_best is 2; expected at most 1, the beam"),
         ("search", {"length_penalty": -1}, ValueError, "length_penalty is -1; expected a finite number of at least 0"),
+        ("search", {"length_penalty": 51}, ValueError, "length_penalty is 51; expected at most 50"),
+        ("generate", {"length_penalty": 1e5}, ValueError, "length_penalty is 100000.0; expected at most 50"),
         ("generate", {"length_penalty": "1"}, TypeError, "length_penalty is '1'; expected a number"),
         ("sample", {"seed": -1}, ValueError, "seed is -1; expected a whole number from 0"),
         ("sample", {"seed": 1, "temperature": 0}, ValueError, "temperature is 0; expected a number above 0"),
