@@ -202,7 +202,7 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
     """An answer to each different source, in the order in which they first stand in the pairs."""
     from fastattn.data import read_lines
 
-    answers = [answer for _, answer in read_lines(path)]
+    answers = [answer for _, answer in read_lines(path, "an answer")]
     places: dict[str, int] = {}  # source -> the place of its first pair
     for place, (source, _) in enumerate(file.pairs):
         places.setdefault(source, place)

@@ -143,6 +143,7 @@ def test_answers_that_do_not_fit_the_pairs(of_file, tmp_path):
     assert of_file(["a"] * 4, SEVERAL) == (1, "", expected)
     expected = f"fastattn: {path}:4: another answer than in line 3, to the same source; expected one\n"
     assert of_file(["a", "a", "b", "c", "d"], SEVERAL) == (1, "", expected)
+    assert of_file([], PAIRS) == (1, "", f"fastattn: {path}: is empty; expected an answer a line\n")
 
 
 def test_tokens_are_told_for_a_file_of_answers_only(of_file, trained, tmp_path, fastattn_command):
