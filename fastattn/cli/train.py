@@ -119,6 +119,8 @@ def chosen_settings(arguments: argparse.Namespace) -> "Settings":
 
     names = {name for section in SECTIONS for name, _ in section.settings()}
     flags = {name: value for name, value in vars(arguments).items() if name in names}
+    if flags.get("pairs", "") is None:  # most likely a variable of a shell that is not set
+        arguments.wrong_usage("argument PAIRS.tsv: '' is no file; leave it out to learn from the built-in dates")
     settings = Settings.of(**flags) if arguments.config is None else Settings.read(arguments.config, **flags)
     if settings.data.pairs is None and flags.keys() & {"valid", "valid_fraction"} and not arguments.print_config:
         arguments.wrong_usage("--valid and --valid-fraction need PAIRS.tsv: of the dates, a tenth is held out")

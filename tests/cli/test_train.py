@@ -490,6 +490,12 @@ def test_the_last_line_shows_what_no_terminal_shows(tmp_path, fastattn_command):
         assert subprocess.run([bash, "-c", f"printf %s {word}"], capture_output=True, check=True).stdout == b"a\x1b'\\7"
 
 
+def test_an_empty_name_of_a_file_is_not_the_dates(tmp_path, fastattn_command):
+    code, out, err = fastattn_command("train", "", "--out", tmp_path / "m", "--epochs", 1, *TINY)
+    assert (code, out) == (2, "")
+    assert err.endswith("argument PAIRS.tsv: '' is no file; leave it out to learn from the built-in dates\n")
+
+
 def test_pairs_on_standard_input(tmp_path, module):
     done = module("train", "-", "--out", tmp_path / "m", "--epochs", 1, *TINY, text=b"ab\tx\n\ncd\ty\nef\tz\n")
     assert (done.returncode, done.stderr) == (0, b"")
