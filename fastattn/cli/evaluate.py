@@ -181,6 +181,9 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UserError(f"{arguments.report}: no such format of a report; expected {' or '.join(REPORT_ENDINGS)}")
         if not report.parent.is_dir():
             raise UserError(f"{arguments.report}: there is no folder {report.parent}")
+        for read in (arguments.pairs, arguments.folder):
+            if report.exists() and Path(read).exists() and report.samefile(read):
+                raise UserError(f"{arguments.report}: is read for this report; expected another file")
     if _is_answers(arguments.folder):
         given = {"beam": arguments.beam, "length-penalty": arguments.length_penalty, "ensemble": arguments.ensemble or None}
         given["unknown"] = arguments.unknown if arguments.unknown != "answer" else None

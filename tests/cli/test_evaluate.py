@@ -230,6 +230,16 @@ def test_a_report(ending, command, tmp_path):
     assert ("no" in text.split()) is False  # the second worst answer
 
 
+def test_a_report_takes_the_place_of_nothing_that_is_read(tmp_path, fastattn_command):
+    answers, pairs = tmp_path / "answers.tsv", tmp_path / "pairs.tsv"
+    answers.write_text("x\n")
+    pairs.write_text("a\tb\n")
+    for report in (answers, pairs):
+        code, out, err = fastattn_command("evaluate", answers, pairs, "--report", report)
+        assert (code, out, err) == (1, "", f"fastattn: {report}: is read for this report; expected another file\n")
+    assert (answers.read_text(), pairs.read_text()) == ("x\n", "a\tb\n")
+
+
 def test_a_report_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, fastattn_command):
     code, _, err = fastattn_command("evaluate", "m", "p.tsv", "--report", tmp_path / "report.pdf")
     assert (code, err) == (1, f"fastattn: {tmp_path / 'report.pdf'}: no such format of a report; expected .html or .tsv\n")
