@@ -384,6 +384,11 @@ def test_draws_are_the_seeds_and_differ(x):
     np.testing.assert_array_equal(model.sample(x, START, 3, seed=0, draws=4).ids, first[:, :, :3])
 
 
+def test_the_first_draw_by_seed_0_is_a_random_number():
+    first = uniforms(0, np.zeros(1, np.int64), np.zeros(1, np.int64), 0)[0]
+    assert 0.001 < first < 0.999
+
+
 def test_random_numbers_are_even_and_independent():
     samples, draws = (grid.ravel() for grid in np.mgrid[:200, :10])
     u = np.stack([uniforms(7, samples, draws, step) for step in range(5)])
