@@ -82,12 +82,13 @@ def version() -> str:
         return "(not installed)"
 
 
-def whole_number(low: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number of at least ``low``."""
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A type for argparse: a whole number of at least ``low``, and at most ``high`` if that is given."""
+    expected = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        if not text.isascii() or not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
         return int(text)
 
     return parse

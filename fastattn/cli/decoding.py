@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
 
 
+def length_penalty(text: str) -> float:
+    """A type for argparse."""
+    from fastattn.models.searching import MAX_LENGTH_PENALTY
+
+    number = at_least_zero(text)
+    if number > MAX_LENGTH_PENALTY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MAX_LENGTH_PENALTY}")
+    return number
+
+
 def add_search(parser: argparse.ArgumentParser) -> None:
     """The options of a search for the best answer: --beam, --length-penalty, --ensemble."""
     group = parser.add_argument_group("search")
@@ -24,7 +34,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--length-penalty",
-        type=at_least_zero,
+        type=length_penalty,
         metavar="A",
         help="order answers by log probability / ((5 + tokens) / 6)^A (Wu et al. 2016); the end counts as a token (default: 0)",
     )
@@ -55,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with --sample: draw from the fewest tokens that have together the probability P (default: all)",
     )
     group.add_argument(
-        "--seed", type=whole_number(0), metavar="N", help="with --sample: what the draws follow from (default: 0)"
+        "--seed", type=whole_number(0, 2**64 - 1), metavar="N", help="with --sample: what the draws follow from (default: 0)"
     )
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -132,25 +142,34 @@ class Decoding:
 
     def read(self, line: str) -> dict[str, Any]:
         """A line of input as an object with a "source". ValueError for one that begins as JSON and is no such object."""
+        if not _is_unicode(line):
+            raise ValueError("is not UTF-8")
         if not (self.jsonl and line.lstrip().startswith("{")):
             return {"source": line}
         try:
-            given = json.loads(line)
+            given = json.loads(line, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"begins with {{ and is not JSON: {error}") from error
         if not isinstance(given.get("source"), str):
             held = f"is {given['source']!r}" if "source" in given else "is missing"
             raise ValueError(f'"source" {held}; expected a text')
+        if not _is_unicode(given["source"]):
+            raise ValueError(f'"source" is {given["source"]!a}, with half of a surrogate pair; expected a text')
         return given
 
     def lines(
-        self, translator: "Translator", asked: Sequence[dict[str, Any]], done: int = 0, unknown: str = "answer"
+        self,
+        translator: "Translator",
+        asked: Sequence[dict[str, Any]],
+        texts: Sequence[str],
+        done: int = 0,
+        unknown: str = "answer",
     ) -> list[str]:
         """What is written for each object that `read` gave. done: how many came before. SourceError for a bad source.
 
+        texts: what is translated of each, its source, or "" where that cannot be.
         unknown: what becomes of a source with symbols that the model never saw.
         """
-        texts = [each["source"] for each in asked]
         if not (self.sampling or self.n_best or self.scores or self.jsonl):
             return translator.translate(texts, **self.search, unknown=unknown)
         if self.attention and all(model.config.attention is None for model in translator.models):
@@ -163,7 +182,7 @@ class Decoding:
         never_seen = [translator.unknown_symbols(text) for text in texts]
         of_each = zip(asked, never_seen, found, strict=True)
         if self.jsonl:
-            return [json.dumps(self._object(*each), ensure_ascii=False) for each in of_each]
+            return [_json(self._object(*each)) for each in of_each]
         return [
             "\n".join(self._as_text(number, symbols, answers)) for number, (_, symbols, answers) in enumerate(of_each, done + 1)
         ]
@@ -195,6 +214,29 @@ class Decoding:
             weights = [[round(float(weight), 6) for weight in row] for row in answer.attention]
             result |= {"alignment": list(answer.alignment), "attention": weights}
         return result
+
+
+def _finite(given: str) -> float:
+    """A number of JSON, which has no others. ValueError for one that no float holds, and for NaN."""
+    number = float(given)
+    if not math.isfinite(number):
+        raise ValueError(f"{given} is no finite number")
+    return number
+
+
+def _json(given: dict[str, Any]) -> str:
+    """In one line; with escapes alone where it holds what UTF-8 cannot."""
+    text = json.dumps(given, ensure_ascii=False)
+    return text if _is_unicode(text) else json.dumps(given)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text: halves of surrogate pairs stand for bytes that are not UTF-8, or for an error in JSON."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _number(given: float) -> float | None:

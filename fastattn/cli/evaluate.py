@@ -181,6 +181,9 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UserError(f"{arguments.report}: no such format of a report; expected {' or '.join(REPORT_ENDINGS)}")
         if not report.parent.is_dir():
             raise UserError(f"{arguments.report}: there is no folder {report.parent}")
+        for read in (arguments.pairs, arguments.folder):
+            if report.exists() and Path(read).exists() and report.samefile(read):
+                raise UserError(f"{arguments.report}: is read for this report; expected another file")
     if _is_answers(arguments.folder):
         given = {"beam": arguments.beam, "length-penalty": arguments.length_penalty, "ensemble": arguments.ensemble or None}
         given["unknown"] = arguments.unknown if arguments.unknown != "answer" else None
@@ -202,7 +205,7 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
     """An answer to each different source, in the order in which they first stand in the pairs."""
     from fastattn.data import read_lines
 
-    answers = [answer for _, answer in read_lines(path)]
+    answers = [answer for _, answer in read_lines(path, "an answer")]
     places: dict[str, int] = {}  # source -> the place of its first pair
     for place, (source, _) in enumerate(file.pairs):
         places.setdefault(source, place)

@@ -119,6 +119,8 @@ def chosen_settings(arguments: argparse.Namespace) -> "Settings":
 
     names = {name for section in SECTIONS for name, _ in section.settings()}
     flags = {name: value for name, value in vars(arguments).items() if name in names}
+    if flags.get("pairs", "") is None:  # most likely a variable of a shell that is not set
+        arguments.wrong_usage("argument PAIRS.tsv: '' is no file; leave it out to learn from the built-in dates")
     settings = Settings.of(**flags) if arguments.config is None else Settings.read(arguments.config, **flags)
     if settings.data.pairs is None and flags.keys() & {"valid", "valid_fraction"} and not arguments.print_config:
         arguments.wrong_usage("--valid and --valid-fraction need PAIRS.tsv: of the dates, a tenth is held out")
@@ -133,6 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
 
     from fastattn.data import require
+    from fastattn.data.reading import split_features
     from fastattn.training import DivergedError, TrainingRun
 
     if arguments.plot:
@@ -177,8 +180,20 @@ def run(arguments: argparse.Namespace) -> None:
         count = round(outcome.valid_exact_match * len(corpus.valid))
         print(f"held-out exact match {outcome.valid_exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
     example = corpus.example
+    if run.settings.data.reading.has_features:
+        text, features = split_features(example)
+        example = f"{text}\t{run.settings.data.features_separator.join(features)}"
     dashes = ["--"] if example.startswith("-") else []
-    print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes, example])}")
+    print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes])} {_word(example)}")
+
+
+def _word(text: str) -> str:
+    """A text as a word of a shell; what no terminal shows, a tab above all, as an escape that bash and zsh read."""
+    if not any(each < " " or each == "\x7f" for each in text):
+        return shlex.quote(text)
+    escapes = {"\t": r"\t", "\\": r"\\", "'": r"\'"}
+    escaped = (escapes.get(each, f"\\{ord(each):03o}" if each < " " or each == "\x7f" else each) for each in text)
+    return f"$'{''.join(escaped)}'"
 
 
 def _announce(run: "TrainingRun") -> None:
@@ -203,7 +218,8 @@ def _announce(run: "TrainingRun") -> None:
         *_changes(training, SAID),
         f"seed {training.seed}",
     ]
-    print(f"corpus     {corpus.name}: {len(corpus.train):,} pairs to train on, {len(corpus.valid):,} held out{passed_over}")
+    pairs = "pair" if len(corpus.train) == 1 else "pairs"
+    print(f"corpus     {corpus.name}: {len(corpus.train):,} {pairs} to train on, {len(corpus.valid):,} held out{passed_over}")
     print(f"tokens     {symbols[0]} in the sources, {symbols[1]} in the targets")
     print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")

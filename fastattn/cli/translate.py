@@ -68,13 +68,14 @@ def run(arguments: argparse.Namespace) -> None:
         for text in filter(_is_file, arguments.texts):
             print(f"fastattn: {text} is translated as a text; --input {shlex.quote(text)} reads the file", file=sys.stderr)
         answers.write(arguments.texts)
-    elif arguments.input is None or arguments.input == STANDARD_INPUT:
-        if sys.stdin.isatty():
-            print("Type a line to translate; Ctrl-D ends.", file=sys.stderr)
-        answers.write_all(sys.stdin.buffer, columns=arguments.input is not None)
     else:
-        with opened(arguments.input) as stream:
-            answers.write_all(stream, arguments.input, columns=True)
+        if arguments.input in (None, STANDARD_INPUT) and sys.stdin.isatty():
+            print("Type a line to translate; Ctrl-D ends.", file=sys.stderr)
+        if arguments.input is None:
+            answers.write_all(sys.stdin.buffer)
+        else:
+            with opened(arguments.input) as (stream, name):
+                answers.write_all(stream, name, columns=True)
     answers.end()
 
 
@@ -94,11 +95,12 @@ class Answers:
         from fastattn.training import SourceError
 
         asked = [self.read(text, f"{place}line {number}") for number, text in enumerate(texts, start=self.done + 1)]
+        sources = [source for _, source in asked]
         try:
-            answers = self.how.lines(self.translator, asked, self.done, self.unknown)
+            answers = self.how.lines(self.translator, [given for given, _ in asked], sources, self.done, self.unknown)
         except SourceError as error:
             raise UserError(f"{place}line {self.done + error.index + 1}: {error}") from error
-        self.unknown_symbols.count(each["source"] for each in asked)
+        self.unknown_symbols.count(sources)
         self.done += len(texts)
         sys.stdout.write("".join(f"{line}\n" for line in answers))
         sys.stdout.flush()
@@ -118,16 +120,17 @@ class Answers:
                     texts = [""]
             self.write(texts, place)
 
-    def read(self, text: str, place: str) -> dict[str, Any]:
-        """What is asked, with a "source"; an empty one where it cannot be read, or translated if there is to be no end."""
+    def read(self, text: str, place: str) -> tuple[dict[str, Any], str]:
+        """What is asked, with a "source", and what is translated of it: that, or "" where there is to be no end of errors."""
+        asked: dict[str, Any] = {"source": ""}
         try:
             asked = self.how.read(text)
             if self.keep_going:
                 self.translator.check(asked["source"], unknown=self.unknown)
         except ValueError as error:
             self.refuse(f"{place}: {error}", error)
-            return {"source": ""}
-        return asked
+            return asked, ""
+        return asked, asked["source"]
 
     def refuse(self, problem: str, cause: Exception) -> None:
         """UserError, or a line on standard error if that is to be no end."""
@@ -182,17 +185,20 @@ def _is_file(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
-    """A file to be read, also one that gzip compressed. UserError for one that breaks off."""
-    with open(path, "rb") as stream:
+def opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
+    """A file or standard input to be read, also what gzip compressed, and its name. UserError for one that breaks off."""
+    with contextlib.ExitStack() as stack:
+        is_file = path != STANDARD_INPUT
+        stream: Any = stack.enter_context(open(path, "rb")) if is_file else sys.stdin.buffer
+        name = path if is_file else "standard input"
         if not stream.peek(2).startswith(GZIP):
-            yield stream
+            yield stream, name
             return
         try:
             with gzip.open(stream) as unpacked:
-                yield cast(BinaryIO, unpacked)
+                yield cast(BinaryIO, unpacked), name
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: is not a whole gzip file: {error}") from error
+            raise UserError(f"{name}: is not a whole gzip file: {error}") from error
 
 
 def arriving_lines(

@@ -32,6 +32,6 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
         os.replace(temporary, final)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None:
-            error.filename, error.filename2 = os.fspath(path), None  # the name that the caller knows
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename, error.filename2 = os.fspath(path), None  # the name that the caller knows; a full disk tells none
         raise

@@ -41,8 +41,8 @@ def shown_name(path: str | os.PathLike[str]) -> str:
     return "standard input" if path == STANDARD_INPUT else os.fspath(path)
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """The lines of a file of text, without their ends, each with its number, from 1.
+def read_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[tuple[int, str]]:
+    """The lines of a file of text, without their ends, each with its number, from 1. what: what a line should be.
 
     "-" is standard input. What gzip compressed is known by its first bytes. Lines end with LF, CRLF or CR, the last
     one may do without; a byte order mark at the beginning is dropped. Other characters that Unicode calls line ends
@@ -50,11 +50,11 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
 
     Raises PairsError for a file that cannot be read, is empty or is not UTF-8.
     """
-    for number, line in enumerate(_raw_lines(path), start=1):
+    for number, line in enumerate(_raw_lines(path, what), start=1):
         yield number, _decoded(path, number, line)
 
 
-def _raw_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
+def _raw_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[bytes]:
     """The lines one after another: no more than CHUNK bytes of the file are in memory, and the line that they begin."""
     rest, is_empty = b"", True
     try:
@@ -73,7 +73,7 @@ def _raw_lines(path: str | os.PathLike[str]) -> Iterator[bytes]:
         raise PairsError(path, None, f"cannot be read: {error.strerror or error}") from error
     yield from rest.splitlines()
     if is_empty:
-        raise PairsError(path, None, "is empty; expected a pair a line")
+        raise PairsError(path, None, f"is empty; expected {what} a line")
 
 
 @contextlib.contextmanager

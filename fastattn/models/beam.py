@@ -250,7 +250,8 @@ def uniforms(seed: int, samples: Array, draws: Array, step: int) -> Array:
     The finaliser of SplitMix64 (Steele et al. 2014).
     """
     with np.errstate(over="ignore"):
-        z = np.uint64(seed) + samples.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        # One more than the number of the sample: zero is hashed to zero, and the first draw by seed 0 is no place for it.
+        z = np.uint64(seed) + (samples.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = z + draws.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(step) * np.uint64(0x165667B19E3779F9)
         for _ in range(2):  # once is enough for numbers far apart, and these are not
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -12,6 +12,9 @@ from fastattn.layers.checks import Array
 from .beam import Drawing, Limits, Parts, SearchResult, beam_search, draw, log_probabilities
 from .search import greedy, greedy_plain
 
+# ((5 + length) / 6) ** 50 is a finite number up to 8 million tokens.
+MAX_LENGTH_PENALTY = 50
+
 
 class Searching:
     """``generate``, ``search``, ``sample`` and ``log_probabilities``, by one model or several.
@@ -96,7 +99,7 @@ class Searching:
         if checks.size("beam", beam) == 1 and n_best is None and len(members) == 1:
             x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
             limits = self._limits(start_id, sample_size, end_id)
-            checks.at_least_zero("length_penalty", length_penalty)
+            _length_penalty(length_penalty)
             self._check_attention(return_attention)
             search = greedy_plain if members[0].config.is_plain else greedy
             ids, weights = search(*self._parts()[0], x, lengths, limits.start_id, limits.sample_size, limits.end_id)
@@ -144,7 +147,7 @@ class Searching:
         beam, n_best = checks.size("beam", beam), checks.size("n_best", n_best)
         if n_best > beam:
             raise ValueError(f"n_best is {n_best}; expected at most {beam}, the beam: no search gives more than it follows")
-        alpha = checks.at_least_zero("length_penalty", length_penalty)
+        alpha = _length_penalty(length_penalty)
         x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
         limits = self._limits(start_id, sample_size, end_id)
         self._check_attention(return_attention)
@@ -211,6 +214,13 @@ class Searching:
             "t", t, (len(x), "T2"), self.target_vocabulary, target_lengths, "target_lengths", lowest=2
         )
         return log_probabilities(self._parts(), x, t, source_lengths, target_lengths)
+
+
+def _length_penalty(given: float) -> float:
+    alpha = checks.at_least_zero("length_penalty", given)
+    if alpha > MAX_LENGTH_PENALTY:
+        raise ValueError(f"length_penalty is {given!r}; expected at most {MAX_LENGTH_PENALTY}")
+    return alpha
 
 
 def _above_zero(name: str, given: float) -> float:

@@ -131,19 +131,25 @@ class Switch:
 
 @dataclass(frozen=True)
 class Text:
-    r"""Some text; ``optional``: or none, which TOML has as an empty string. ``tabs``: on a command line \t is a tab."""
+    r"""Some text; ``optional``: or none, which TOML has as an empty string. ``tabs``: on a command line \t is a tab.
+
+    ``path``: it names a file or a folder.
+    """
 
     optional: bool = False
     tabs: bool = False
+    path: bool = False
 
     @property
     def expected(self) -> str:
+        if self.path:
+            return 'a path, or "" for none' if self.optional else "a path"
         return 'a text, or "" for none' if self.optional else "a text that is not empty"
 
     def check(self, value: Any) -> str | None:
         if self.optional and value in (None, ""):
             return None
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or (self.path and "\0" in value):
             raise ValueError
         return value
 

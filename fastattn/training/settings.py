@@ -105,7 +105,7 @@ class DataSettings(Section):
 
     pairs: str | None = setting(
         None,
-        Text(optional=True),
+        Text(optional=True, path=True),
         "one pair a line: source, tab, target, or what the options say; UTF-8, may be compressed by gzip; - for standard input",
         "PAIRS.tsv",
         default_text="the built-in corpus of dates",
@@ -129,7 +129,7 @@ class DataSettings(Section):
     reverse_source: bool = setting(False, Switch(), "read the source from its last token to its first")
     valid: str | None = setting(
         None,
-        Text(optional=True),
+        Text(optional=True, path=True),
         "pairs to hold out, in a file of their own",
         "PAIRS.tsv",
         default_text="a part of the pairs is held out",
@@ -146,7 +146,7 @@ class DataSettings(Section):
 
     token_cache: str | None = setting(
         None,
-        Text(optional=True),
+        Text(optional=True, path=True),
         "keep the pairs as token ids in this folder, made once, and read from there what a batch needs: for files that are "
         "larger than the memory",
         "DIR",
@@ -321,6 +321,10 @@ class TrainingSettings(Section):
         if self.average != "none" and (self.ema or self.keep == "best"):
             other = f"training.ema is {self.ema}" if self.ema else 'training.keep is "best"'
             raise SettingsError(f"training.average is {self.average!r}, and {other}; expected one of them")
+        if self.average == "none" and self.average_count != self.default("average_count"):
+            raise SettingsError(
+                f"training.average_count is {self.average_count}, but training.average is 'none'; expected last or best"
+            )
         try:
             self.new_schedule()
         except ValueError as error:

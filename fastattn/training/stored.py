@@ -32,11 +32,17 @@ def stored_pairs(data: DataSettings, share_vocabulary: bool, seed: int) -> Store
     """
     assert data.token_cache is not None
     for name in ("pairs", "valid"):
-        if getattr(data, name) == STANDARD_INPUT:
-            raise SettingsError(f"data.token_cache needs pairs in a file, for they are read more than once; data.{name} is -")
+        path = getattr(data, name)
+        if path is not None and (path == STANDARD_INPUT or Path(path).is_fifo()):
+            what = path if path == STANDARD_INPUT else "a pipe"
+            raise SettingsError(
+                f"data.token_cache needs pairs in a file, for they are read more than once; data.{name} is {what}"
+            )
     if data.pairs is None:
         raise SettingsError("data.token_cache needs PAIRS.tsv: the built-in dates are no file")
     folder = Path(data.token_cache)
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"data.token_cache is {data.token_cache}, which is a file; expected a folder")
     how = {
         "reading": data.reading.to_json(),
         "tokens": [data.source_tokens, data.target_tokens],

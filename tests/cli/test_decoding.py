@@ -85,6 +85,18 @@ def test_going_on_after_a_bad_line_of_json(model, library, fastattn_command):
     assert err.startswith('fastattn: line 1: "source" is 3; expected a text\n')
 
 
+def test_a_line_that_is_not_translated_keeps_what_was_given_with_it(model, fastattn_command):
+    line = '{"source": "a日", "id": 7}'
+    code, out, _ = fastattn_command("translate", model, "--jsonl", "--keep-going", "--unknown", "fail", line)
+    assert (code, json.loads(out)) == (1, {"source": "a日", "id": 7, "answers": []})
+
+
+def test_what_utf8_cannot_hold_is_escaped(model, fastattn_command):
+    code, out, err = fastattn_command("translate", model, "--jsonl", r'{"source": "abc", "name": "ä\ud800"}')
+    assert (code, err, json.loads(out)["name"]) == (0, "", "ä\ud800")
+    assert r'"name": "\u00e4\ud800"' in out
+
+
 def test_draws(model, library, fastattn_command, module):
     options = ["--sample", "--temperature", 1.5, "--top-k", 6, "--top-p", 0.95, "--seed", 4, "--n-best", 2]
     code, out, err = fastattn_command("translate", model, *options, *TEXTS)
@@ -128,6 +140,10 @@ def test_json_lines(model, library, fastattn_command):
         ('{"source": "a"', "begins with { and is not JSON: "),
         ('{"text": "a"}', '"source" is missing; expected a text'),
         ('{"source": 3}', '"source" is 3; expected a text'),
+        (r'{"source": "a\ud800"}', r""""source" is 'a\ud800', with half of a surrogate pair; expected a text"""),
+        ('{"source": "a", "weight": NaN}', "begins with { and is not JSON: NaN is no finite number"),
+        ('{"source": "a", "weight": 1e999}', "begins with { and is not JSON: 1e999 is no finite number"),
+        ("a\udcff", "is not UTF-8"),
     ],
 )
 def test_a_json_line_that_has_no_source(line, said, model, fastattn_command):
@@ -192,6 +208,15 @@ def test_options_stand_where_one_likes(model, library, fastattn_command):
     assert err.endswith("there is no option --beams; did you mean --beam?\n")
 
 
-@pytest.mark.parametrize("options", [["--beam", 0], ["--length-penalty", -1], ["--sample", "--temperature", 0]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--beam", 0],
+        ["--length-penalty", -1],
+        ["--length-penalty", 51],
+        ["--sample", "--temperature", 0],
+        ["--sample", "--seed", 2**64],
+    ],
+)
 def test_numbers_that_cannot_be(options, model, fastattn_command):
     assert fastattn_command("translate", model, *options, "abc")[0] == 2

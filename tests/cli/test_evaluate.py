@@ -143,6 +143,7 @@ def test_answers_that_do_not_fit_the_pairs(of_file, tmp_path):
     assert of_file(["a"] * 4, SEVERAL) == (1, "", expected)
     expected = f"fastattn: {path}:4: another answer than in line 3, to the same source; expected one\n"
     assert of_file(["a", "a", "b", "c", "d"], SEVERAL) == (1, "", expected)
+    assert of_file([], PAIRS) == (1, "", f"fastattn: {path}: is empty; expected an answer a line\n")
 
 
 def test_tokens_are_told_for_a_file_of_answers_only(of_file, trained, tmp_path, fastattn_command):
@@ -227,6 +228,16 @@ def test_a_report(ending, command, tmp_path):
     text = report.read_text(encoding="utf-8")
     assert "sitting" in text
     assert ("no" in text.split()) is False  # the second worst answer
+
+
+def test_a_report_takes_the_place_of_nothing_that_is_read(tmp_path, fastattn_command):
+    answers, pairs = tmp_path / "answers.tsv", tmp_path / "pairs.tsv"
+    answers.write_text("x\n")
+    pairs.write_text("a\tb\n")
+    for report in (answers, pairs):
+        code, out, err = fastattn_command("evaluate", answers, pairs, "--report", report)
+        assert (code, out, err) == (1, "", f"fastattn: {report}: is read for this report; expected another file\n")
+    assert (answers.read_text(), pairs.read_text()) == ("x\n", "a\tb\n")
 
 
 def test_a_report_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, fastattn_command):

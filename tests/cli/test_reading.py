@@ -170,6 +170,11 @@ def test_a_file_of_sources_or_of_pairs(tiny, tmp_path, fastattn_command, content
 def test_standard_input_as_a_file(tiny, tmp_path, module):
     done = module("translate", tiny, "--input", "-", text=b"ab\tx y\nbc\n")
     assert (done.returncode, done.stdout.decode().splitlines(), done.stderr) == (0, answers(tiny, ["ab", "bc"]), b"")
+    done = module("translate", tiny, "--input", "-", text=gzip.compress(b"ab\tx y\nbc\n"))
+    assert (done.returncode, done.stdout.decode().splitlines(), done.stderr) == (0, answers(tiny, ["ab", "bc"]), b"")
+    done = module("translate", tiny, "--input", "-", text=gzip.compress(b"ab\n")[:-5])
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"fastattn: standard input: is not a whole gzip file: ")
     done = module("evaluate", tiny, "-", "--json", text=b"ab\tx y\n\nbc\tq\n")
     assert (done.returncode, json.loads(done.stdout)["pairs"], done.stderr) == (0, 2, b"")
 

@@ -3,7 +3,9 @@
 import json
 import re
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -472,7 +474,26 @@ def test_columns_features_and_graphemes(tmp_path, fastattn_command):
     code, out, err = fastattn_command("train", path, "--out", tmp_path / "m", *columns, *options)
     assert (code, err) == (0, "")
     assert "7 different characters and 5 features in the sources, 10 different graphemes in the targets" in out
-    assert fastattn_command(*shlex.split(out.splitlines()[-1].removeprefix("try it: "))[1:])[::2] == (0, "")
+    assert out.splitlines()[-1] == rf"try it: fastattn translate {shlex.quote(str(tmp_path / 'm'))} $'walk\tV;PST'"
+    assert fastattn_command("translate", tmp_path / "m", "walk\tV;PST")[::2] == (0, "")
+
+
+def test_the_last_line_shows_what_no_terminal_shows(tmp_path, fastattn_command):
+    (tmp_path / "pairs.tsv").write_text("a\x1b'\\7\tx\n")
+    options = ["--valid-fraction", 0, "--epochs", 1, *TINY]
+    _, out, _ = fastattn_command("train", tmp_path / "pairs.tsv", "--out", tmp_path / "m", *options)
+    assert "pairs.tsv: 1 pair to train on, 0 held out\n" in out
+    word = out.splitlines()[-1].rpartition(" ")[2]
+    assert word == r"$'a\033\'\\7'"
+    bash = shutil.which("bash")
+    if bash is not None:
+        assert subprocess.run([bash, "-c", f"printf %s {word}"], capture_output=True, check=True).stdout == b"a\x1b'\\7"
+
+
+def test_an_empty_name_of_a_file_is_not_the_dates(tmp_path, fastattn_command):
+    code, out, err = fastattn_command("train", "", "--out", tmp_path / "m", "--epochs", 1, *TINY)
+    assert (code, out) == (2, "")
+    assert err.endswith("argument PAIRS.tsv: '' is no file; leave it out to learn from the built-in dates\n")
 
 
 def test_pairs_on_standard_input(tmp_path, module):

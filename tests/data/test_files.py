@@ -1,3 +1,4 @@
+import errno
 import os
 import sys
 import threading
@@ -33,6 +34,16 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path, monkeypa
     assert len(seen) == 2  # the old file and the temporary one: the interruption came in the midst of the work
     assert os.listdir(tmp_path) == ["out"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        atomic_write(tmp_path / "out", b"new")
+    assert caught.value.filename == str(tmp_path / "out")
 
 
 def test_text_that_is_not_unicode_touches_nothing(tmp_path):

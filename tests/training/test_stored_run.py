@@ -1,5 +1,7 @@
 """A training run whose pairs are kept on disk as token ids."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,19 @@ def test_features_are_kept_too(tmp_path):
 def test_what_cannot_be_kept(tmp_path, files, options, said):
     settings = Settings.of(**{**files, **SMALL, **options}, token_cache=str(tmp_path / "ids"))
     with pytest.raises(SettingsError, match=said):
+        train(settings, tmp_path / "model", progress=False)
+
+
+def test_a_pipe_is_refused(tmp_path, files):
+    os.mkfifo(tmp_path / "pipe")
+    settings = Settings.of(**{**files, **SMALL, "pairs": str(tmp_path / "pipe")}, token_cache=str(tmp_path / "ids"))
+    with pytest.raises(SettingsError, match=r"read more than once; data\.pairs is a pipe"):
+        train(settings, tmp_path / "model", progress=False)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path, files):
+    settings = Settings.of(**files, **SMALL, token_cache=files["pairs"])
+    with pytest.raises(SettingsError, match=r"token_cache is .*, which is a file; expected a folder"):
         train(settings, tmp_path / "model", progress=False)
 
 
