@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # What only drawing reads.
 OF_SAMPLING = ("temperature", "top_k", "top_p", "seed")
 
+# As in fastattn.models.searching, which is not imported before it is needed.
+MAX_ANSWERS = 2**31 - 1
+
 
 def length_penalty(text: str) -> float:
     """A type for argparse."""
@@ -30,7 +33,10 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     """The options of a search for the best answer: --beam, --length-penalty, --ensemble."""
     group = parser.add_argument_group("search")
     group.add_argument(
-        "--beam", type=whole_number(1), metavar="K", help="follow the K most probable hypotheses of each source (default: 1)"
+        "--beam",
+        type=whole_number(1, MAX_ANSWERS),
+        metavar="K",
+        help="follow the K most probable hypotheses of each source (default: 1)",
     )
     group.add_argument(
         "--length-penalty",
@@ -70,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument(
         "--n-best",
-        type=whole_number(1),
+        type=whole_number(1, MAX_ANSWERS),
         metavar="N",
         help="write the N best answers, or N drawn ones, each in a line of its own after the number of its source and a tab",
     )

@@ -119,12 +119,14 @@ def token(name: str, given: int, V: int) -> int:
     return int(given)
 
 
-def size(name: str, given: int, lowest: int = 1) -> int:
-    """``given`` as a whole number of at least ``lowest``."""
+def size(name: str, given: int, lowest: int = 1, highest: int | None = None) -> int:
+    """``given`` as a whole number of at least ``lowest``, and at most ``highest`` if that is given."""
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
         raise TypeError(f"{name} is {given!r}; expected a whole number")
     if given < lowest:
         raise ValueError(f"{name} is {given}; expected at least {lowest}")
+    if highest is not None and given > highest:
+        raise ValueError(f"{name} is {given}; expected at most {highest}")
     return int(given)
 
 

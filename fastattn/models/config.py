@@ -18,6 +18,9 @@ BRIDGES = ("last", "last_state", "affine", "zeros")
 # The choices that change neither the layers of a model nor their order.
 FREE = ("dtype", "dropout", "recurrent_dropout", "word_dropout", "label_smoothing", "forget_bias", "orthogonal")
 
+# Of a width, a vocabulary or a number of layers: NumPy has no words for an array beyond any address.
+MAX_SIZE = 2**24
+
 
 class DropoutRatios(NamedTuple):
     """What is dropped at each place: from embedded tokens, between layers, from the encoder's states, before the scores."""
@@ -72,10 +75,10 @@ class ModelConfig:
 
     def _check_each(self) -> None:
         for name in ("source_vocabulary", "embedding", "hidden", "encoder_layers", "decoder_layers"):
-            self._set(name, checks.size(name, getattr(self, name)))
+            self._set(name, checks.size(name, getattr(self, name), highest=MAX_SIZE))
         for name in ("target_vocabulary", "encoder_hidden", "attention_size", "attentional_size"):
             if getattr(self, name) is not None:
-                self._set(name, checks.size(name, getattr(self, name)))
+                self._set(name, checks.size(name, getattr(self, name), highest=MAX_SIZE))
         for name in ("bidirectional", "project_encoder", "residual", "input_feeding", "tie_embeddings", "share_embeddings"):
             self._set(name, _switch(name, getattr(self, name)))
         self._set("orthogonal", _switch("orthogonal", self.orthogonal))

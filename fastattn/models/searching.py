@@ -14,6 +14,8 @@ from .search import greedy, greedy_plain
 
 # ((5 + length) / 6) ** 50 is a finite number up to 8 million tokens.
 MAX_LENGTH_PENALTY = 50
+# Of a source: what is beyond any memory anyway.
+MAX_ANSWERS = 2**31 - 1
 
 
 class Searching:
@@ -144,7 +146,7 @@ class Searching:
         sample's search ends as soon as no open hypothesis can come to a better score than the last of its n_best answers. With
         a beam of 1 the answer is that of ``generate``. In any batch a sample's answers are the same.
         """
-        beam, n_best = checks.size("beam", beam), checks.size("n_best", n_best)
+        beam, n_best = checks.size("beam", beam, highest=MAX_ANSWERS), checks.size("n_best", n_best)
         if n_best > beam:
             raise ValueError(f"n_best is {n_best}; expected at most {beam}, the beam: no search gives more than it follows")
         alpha = _length_penalty(length_penalty)
@@ -180,9 +182,9 @@ class Searching:
         """
         how = Drawing(
             checks.seed("seed", seed),
-            checks.size("draws", draws),
+            checks.size("draws", draws, highest=MAX_ANSWERS),
             _above_zero("temperature", temperature),
-            0 if top_k is None else checks.size("top_k", top_k),
+            0 if top_k is None else min(checks.size("top_k", top_k), self.target_vocabulary),
             _above_zero("top_p", top_p),
         )
         if how.top_p > 1:

@@ -214,6 +214,8 @@ def test_options_stand_where_one_likes(model, library, fastattn_command):
         ["--beam", 0],
         ["--length-penalty", -1],
         ["--length-penalty", 51],
+        ["--beam", 10**23],
+        ["--sample", "--n-best", 10**23],
         ["--sample", "--temperature", 0],
         ["--sample", "--seed", 2**64],
     ],

@@ -384,6 +384,11 @@ def test_draws_are_the_seeds_and_differ(x):
     np.testing.assert_array_equal(model.sample(x, START, 3, seed=0, draws=4).ids, first[:, :, :3])
 
 
+def test_more_of_the_most_probable_tokens_than_there_are_is_all(x):
+    all_of_them = make({}).sample(x, START, 6, seed=3).ids
+    np.testing.assert_array_equal(make({}).sample(x, START, 6, seed=3, top_k=10**23).ids, all_of_them)
+
+
 def test_the_first_draw_by_seed_0_is_a_random_number():
     first = uniforms(0, np.zeros(1, np.int64), np.zeros(1, np.int64), 0)[0]
     assert 0.001 < first < 0.999
@@ -439,6 +444,8 @@ def test_what_stands_at_padding_is_never_read(x):
         ("search", {"beam": 2.0}, TypeError, "beam is 2.0; expected a whole number"),
         ("generate", {"n_best": 2}, ValueError, "n_best is 2; expected at most 1, the beam"),
         ("search", {"length_penalty": -1}, ValueError, "length_penalty is -1; expected a finite number of at least 0"),
+        ("search", {"beam": 2**31}, ValueError, "beam is 2147483648; expected at most 2147483647"),
+        ("sample", {"seed": 1, "draws": 10**23}, ValueError, "expected at most 2147483647"),
         ("search", {"length_penalty": 51}, ValueError, "length_penalty is 51; expected at most 50"),
         ("generate", {"length_penalty": 1e5}, ValueError, "length_penalty is 100000.0; expected at most 50"),
         ("generate", {"length_penalty": "1"}, TypeError, "length_penalty is '1'; expected a number"),

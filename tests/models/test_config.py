@@ -37,6 +37,7 @@ BAD = [
     ({"encoder_layers": True}, TypeError, "encoder_layers is True; expected a whole number"),
     ({"bidirectional": 1}, TypeError, "bidirectional is 1; expected True or False"),
     ({"residual": None}, TypeError, "residual is None; expected True or False"),
+    ({"encoder_hidden": 2**24 + 1}, ValueError, "encoder_hidden is 16777217; expected at most 16777216"),
     ({"encoder_hidden": 0}, ValueError, "encoder_hidden is 0; expected at least 1"),
     (
         {"attention": "luong"},
