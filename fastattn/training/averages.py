@@ -65,20 +65,20 @@ class MovingAverage:
 
 
 class Checkpoints:
-    """The weights after some epochs: of the ``count`` with the highest scores; of equal ones the first."""
+    """The weights after some epochs: of the ``count`` with the highest ranks; of equal ones the first."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._kept: list[tuple[float, int, Weights]] = []
+        self._kept: list[tuple[tuple[float, float], int, Weights]] = []
 
-    def see(self, score: float, epoch: int, params: Sequence[Array]) -> None:
+    def see(self, rank: tuple[float, float], epoch: int, params: Sequence[Array]) -> None:
         """After an epoch."""
         if len(self._kept) == self.count:
             worst = min(self._kept, key=lambda kept: (kept[0], -kept[1]))
-            if score <= worst[0]:
+            if rank <= worst[0]:
                 return
             self._kept = [kept for kept in self._kept if kept is not worst]  # before the copy, for the memory
-        self._kept.append((score, epoch, copied(params)))
+        self._kept.append((rank, epoch, copied(params)))
 
     @property
     def epochs(self) -> tuple[int, ...]:

@@ -138,7 +138,7 @@ class Plateau(Constant):
     def _fallen(self, done: float) -> float:
         watch, falls = Watch(self.patience), 0
         for score in _known(done, "scores"):
-            watch.see(score)
+            watch.see((score, 0.0))
             if watch.is_over:
                 falls += 1
                 watch.waited = 0

@@ -8,6 +8,7 @@ from typing import Literal
 from .optimizer import checked_number
 from .records import EpochRecord
 
+Rank = tuple[float, float]
 Metric = Literal["exact_match", "token_error_rate", "loss"]
 METRICS: dict[str, str] = {"exact_match": "exact match", "token_error_rate": "token error rate", "loss": "validation loss"}
 
@@ -18,6 +19,15 @@ def score_of(record: EpochRecord, metric: str) -> float:
     return value if metric == "exact_match" else -value
 
 
+def rank_of(record: EpochRecord, metric: str) -> Rank:
+    """What epochs are ordered by: their scores, and equal ones by the validation loss.
+
+    While a model gets nothing right yet, all exact matches are 0.
+    """
+    assert record.valid_loss is not None
+    return score_of(record, metric), -record.valid_loss
+
+
 def said(record: EpochRecord, metric: str) -> str:
     """The metric of an epoch, for people to read."""
     value = getattr(record, f"valid_{metric}")
@@ -25,20 +35,20 @@ def said(record: EpochRecord, metric: str) -> str:
 
 
 class Watch:
-    """Sees scores one by one, and counts how many since the best; of equal ones the first is the best.
+    """Sees ranks one by one, and counts how many since the best; of equal ones the first is the best.
 
-    patience: how many scores in a row may be no better than the best before it is over; None: any number.
+    patience: how many ranks in a row may be no better than the best before it is over; None: any number.
     """
 
     def __init__(self, patience: int | None = None) -> None:
         self.patience = patience
-        self.best = -math.inf
+        self.best: Rank = (-math.inf, -math.inf)
         self.waited = 0
 
-    def see(self, score: float) -> bool:
-        """Whether the score is better than all before."""
-        if better := score > self.best:
-            self.best, self.waited = score, 0
+    def see(self, rank: Rank) -> bool:
+        """Whether the rank is higher than all before."""
+        if better := rank > self.best:
+            self.best, self.waited = rank, 0
         else:
             self.waited += 1
         return better

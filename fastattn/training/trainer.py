@@ -24,7 +24,7 @@ from .progress import Meter, Run
 from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
 from .samples import Comparison, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
-from .stopping import METRICS, Clock, Metric, Watch, said, score_of
+from .stopping import METRICS, Clock, Metric, Watch, rank_of, said, score_of
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
@@ -391,9 +391,10 @@ class Trainer:
         )
         if getattr(record, f"valid_{run.metric}") is not None:
             run.scores.append(score_of(record, run.metric))
-            record = replace(record, best=run.watch.see(run.scores[-1]))
+            record = replace(record, best=run.watch.see(rank_of(record, run.metric)))
         if run.kept is not None:
-            run.kept.see(self.epoch if run.keeps == "last" else run.scores[-1], self.epoch, self.model.params)
+            rank = (self.epoch, 0.0) if run.keeps == "last" else rank_of(record, run.metric)
+            run.kept.see(rank, self.epoch, self.model.params)
         return record
 
     def _validate(self, run: Run) -> tuple[float, float | None, float | None]:

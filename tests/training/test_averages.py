@@ -39,7 +39,7 @@ def test_the_moving_average_has_arrays_of_its_own(rng):
 def test_checkpoints_keep_the_best_and_of_equal_ones_the_first():
     checkpoints = Checkpoints(2)
     for epoch, score in enumerate([0.1, 0.5, 0.2, 0.5, 0.5, 0.4], start=1):
-        checkpoints.see(score, epoch, [np.float32([epoch])])
+        checkpoints.see((score, 0.0), epoch, [np.float32([epoch])])
     assert checkpoints.epochs == (2, 4)
     assert checkpoints.mean()[0].tolist() == [3.0]
     assert checkpoints.mean()[0].dtype == np.float32
@@ -48,7 +48,7 @@ def test_checkpoints_keep_the_best_and_of_equal_ones_the_first():
 def test_fewer_checkpoints_than_asked_for_are_averaged_all():
     checkpoints = Checkpoints(5)
     for epoch in (1, 2, 3):
-        checkpoints.see(epoch, epoch, [np.array([float(epoch)])])
+        checkpoints.see((epoch, 0.0), epoch, [np.array([float(epoch)])])
     assert checkpoints.epochs == (1, 2, 3)
     assert checkpoints.mean()[0].tolist() == [2.0]
 
@@ -56,7 +56,7 @@ def test_fewer_checkpoints_than_asked_for_are_averaged_all():
 def test_a_single_checkpoint_comes_back_to_the_bit(rng):
     params = drawn(rng)
     checkpoints = Checkpoints(1)
-    checkpoints.see(0.0, 1, params)
+    checkpoints.see((0.0, 0.0), 1, params)
     for mean, param in zip(checkpoints.mean(), params, strict=True):
         np.testing.assert_array_equal(mean, param)
 

@@ -1,11 +1,12 @@
 """Patience and time."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from fastattn.training import EpochRecord
-from fastattn.training.stopping import Clock, Watch, said, score_of
+from fastattn.training.stopping import Clock, Watch, rank_of, said, score_of
 
 RECORD = EpochRecord(3, 1.5, 2.25, 0.5, 100.0, 1.0, 0.125)
 
@@ -21,12 +22,19 @@ def test_a_higher_score_is_better_whatever_the_metric():
     ]
 
 
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_better():
+    none_right = [replace(RECORD, valid_exact_match=0.0, valid_loss=loss) for loss in (3.0, 2.0, 2.5)]
+    watch = Watch(None)
+    assert [watch.see(rank_of(record, "exact_match")) for record in none_right] == [True, True, False]
+    assert watch.see(rank_of(replace(RECORD, valid_loss=9.0), "exact_match"))
+
+
 def test_patience_ends_after_so_many_scores_without_a_better_one():
     watch = Watch(2)
-    seen = [(watch.see(score), watch.is_over) for score in [1, 1, 2, 2, 0, 3]]
+    seen = [(watch.see((score, 0.0)), watch.is_over) for score in [1, 1, 2, 2, 0, 3]]
     assert seen == [(True, False), (False, False), (True, False), (False, False), (False, True), (True, False)]
     endless = Watch(None)
-    assert not any(endless.see(-n) and endless.is_over for n in range(99))
+    assert not any(endless.see((-n, 0.0)) and endless.is_over for n in range(99))
     assert not endless.is_over
 
 
