@@ -2,14 +2,11 @@
 
 import argparse
 import codecs
-import contextlib
-import gzip
 import os
 import shlex
 import sys
-import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import decoding
 from .common import UserError, allow_between, choose_computing
@@ -19,9 +16,6 @@ if TYPE_CHECKING:
     from fastattn.data import Reading
     from fastattn.data.columns import Columns
     from fastattn.training import Translator
-
-STANDARD_INPUT = "-"
-GZIP = b"\x1f\x8b"
 
 CHUNK = 1 << 16  # bytes; what a pipe holds on Linux
 
@@ -59,6 +53,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> None:
     """Translates the texts, or a file or standard input until it ends."""
+    from fastattn.data.pairs import STANDARD_INPUT, opened, shown_name
+
     if arguments.texts and arguments.input is not None:
         arguments.wrong_usage("--input and TEXT: expected one of the two")
     how = decoding.Decoding.of(arguments)
@@ -74,8 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.input is None:
             answers.write_all(sys.stdin.buffer)
         else:
-            with opened(arguments.input) as (stream, name):
-                answers.write_all(stream, name, columns=True)
+            with opened(arguments.input) as stream:
+                answers.write_all(stream, shown_name(arguments.input), columns=True)
     answers.end()
 
 
@@ -182,23 +178,6 @@ def _is_file(text: str) -> bool:
         return os.path.isfile(text)
     except ValueError:
         return False
-
-
-@contextlib.contextmanager
-def opened(path: str) -> Iterator[tuple[BinaryIO, str]]:
-    """A file or standard input to be read, also what gzip compressed, and its name. UserError for one that breaks off."""
-    with contextlib.ExitStack() as stack:
-        is_file = path != STANDARD_INPUT
-        stream: Any = stack.enter_context(open(path, "rb")) if is_file else sys.stdin.buffer
-        name = path if is_file else "standard input"
-        if not stream.peek(2).startswith(GZIP):
-            yield stream, name
-            return
-        try:
-            with gzip.open(stream) as unpacked:
-                yield cast(BinaryIO, unpacked), name
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{name}: is not a whole gzip file: {error}") from error
 
 
 def arriving_lines(

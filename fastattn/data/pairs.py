@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 from fastattn.data.columns import Columns
 from fastattn.data.files import atomic_write
@@ -58,7 +58,7 @@ def _raw_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[b
     """The lines one after another: no more than CHUNK bytes of the file are in memory, and the line that they begin."""
     rest, is_empty = b"", True
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             while chunk := stream.read(CHUNK):
                 block = rest + (chunk.removeprefix(codecs.BOM_UTF8) if is_empty else chunk)
                 is_empty = is_empty and not block
@@ -67,8 +67,6 @@ def _raw_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[b
                 begun = max(block.rfind(b"\n", 0, end), block.rfind(b"\r", 0, end)) + 1
                 yield from block[:begun].splitlines()
                 rest = block[begun:]
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise PairsError(path, None, f"is not a whole gzip file: {error}") from error
     except OSError as error:
         raise PairsError(path, None, f"cannot be read: {error.strerror or error}") from error
     yield from rest.splitlines()
@@ -77,13 +75,19 @@ def _raw_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[b
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """The bytes of a file or of standard input, unpacked if need be."""
+def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The bytes of a file or of standard input, to be read, unpacked if need be.
+
+    Raises OSError as `open` does, PairsError for what gzip compressed and what breaks off.
+    """
     with contextlib.ExitStack() as stack:
         stream: Any = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(open(path, "rb"))
         if stream.peek(2).startswith(GZIP):
             stream = stack.enter_context(gzip.open(stream))
-        yield stream
+        try:
+            yield stream
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise PairsError(path, None, f"is not a whole gzip file: {error}") from error
 
 
 def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
@@ -92,6 +96,12 @@ def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
     except UnicodeDecodeError as error:
         found = f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}"
         raise PairsError(path, number, f"is not UTF-8: {found}") from error
+
+
+def passed_over(blank_lines: int, comment_lines: int) -> str:
+    """How many lines were no pairs, in words: "2 blank lines, 1 comment"; "" if there were none."""
+    kinds = ((blank_lines, "blank line"), (comment_lines, "comment"))
+    return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for count, name in kinds if count)
 
 
 @dataclass(frozen=True)
@@ -105,9 +115,8 @@ class PairsFile:
     comment_lines: int  # passed over
 
     def passed_over(self) -> str:
-        """How many lines were no pairs, in words: "2 blank lines, 1 comment"; "" if there were none."""
-        kinds = ((self.blank_lines, "blank line"), (self.comment_lines, "comment"))
-        return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for count, name in kinds if count)
+        """See the function of this name."""
+        return passed_over(self.blank_lines, self.comment_lines)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Reading = PLAIN) -> PairsFile:

@@ -3,8 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ from fastattn.data import (
     PLAIN,
     PairsFile,
     StoredCorpus,
-    Vocabulary,
     atomic_write,
     date_pairs,
     encode_pairs,
     split_dates,
     split_pairs,
 )
-from fastattn.data.pairs import Pair, shown_name
+from fastattn.data.pairs import Pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 
 from .interruptions import interruptions_held
@@ -231,18 +229,16 @@ def _read_corpus(settings: Settings) -> SplitPairs:
     if data.token_cache is not None:
         stored = stored_pairs(data, settings.model.share_embeddings, settings.training.seed)
         name = shown_name(data.pairs or "")
-        passed_over = PairsFile(name, [], [], stored.blank_lines, stored.comment_lines).passed_over()
-        return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, passed_over)
+        words = passed_over(stored.blank_lines, stored.comment_lines)
+        return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, words)
     if data.pairs is None:
         return SplitPairs("the built-in dates", *split_dates(date_pairs()))
     file = PairsFile.read(data.pairs, data.reading)
     name = shown_name(data.pairs)
     if data.valid is not None:
         valid = PairsFile.read(data.valid, data.reading)
-        both = replace(
-            file, blank_lines=file.blank_lines + valid.blank_lines, comment_lines=file.comment_lines + valid.comment_lines
-        )
-        return SplitPairs(name, file.pairs, valid.pairs, both.passed_over())
+        words = passed_over(file.blank_lines + valid.blank_lines, file.comment_lines + valid.comment_lines)
+        return SplitPairs(name, file.pairs, valid.pairs, words)
     if not data.valid_fraction:
         return SplitPairs(name, file.pairs, [], file.passed_over())
     try:
@@ -258,7 +254,7 @@ def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
         source_vocabulary, target_vocabulary = corpus.train.source_vocabulary, corpus.train.target_vocabulary
         longest = int(corpus.train.target_lengths.max()) - 2  # the start symbol counts, and the end
     else:
-        source_vocabulary, target_vocabulary = _new_vocabularies(settings, corpus.train)
+        source_vocabulary, target_vocabulary = data.vocabularies(corpus.train, settings.model.share_embeddings)
         longest = max(len(target_vocabulary.tokenize(target)) for _, target in corpus.train)
     config = settings.model.config(len(source_vocabulary), len(target_vocabulary))
     return Translator(
@@ -268,18 +264,6 @@ def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
         reverse_source=data.reverse_source,
         max_target_tokens=2 * (longest + 1),  # the end symbol counts
         reading=data.reading,
-    )
-
-
-def _new_vocabularies(settings: Settings, pairs: list[Pair]) -> tuple[Vocabulary, Vocabulary]:
-    """Of all symbols in the pairs."""
-    data = settings.data
-    sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
-    if settings.model.share_embeddings:
-        sources = targets = [*chain(sources, targets)]
-    return (
-        Vocabulary.from_texts(sources, data.source_tokens, features=data.reading.has_features),  # type: ignore[arg-type]
-        Vocabulary.from_texts(targets, data.target_tokens),  # type: ignore[arg-type]
     )
 
 

@@ -10,10 +10,13 @@ import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from fastattn.data import NORMALIZATIONS, TOKEN_KINDS, Reading
+from fastattn.data import NORMALIZATIONS, TOKEN_KINDS, Reading, Vocabulary
+from fastattn.data.pairs import Pair
+from fastattn.data.vocabulary import TokenKind
 from fastattn.layers.attention import KINDS
 from fastattn.models import ModelConfig
 from fastattn.models.config import BRIDGES, DropoutRatios
@@ -166,6 +169,18 @@ class DataSettings(Section):
     def reading(self) -> Reading:
         """How the files of pairs are laid out."""
         return Reading(**{one.name: getattr(self, one.name) for one in fields(Reading)})
+
+    def vocabularies(self, pairs: Iterable[Pair], shared: bool) -> tuple[Vocabulary, Vocabulary]:
+        """Of all symbols of each side, or one vocabulary of both: goes through the pairs once for each."""
+        source_kind, target_kind = cast(TokenKind, self.source_tokens), cast(TokenKind, self.target_tokens)
+        if shared:
+            both = Vocabulary.from_texts(chain.from_iterable(pairs), source_kind)
+            return both, both
+        sources, targets = (source for source, _ in pairs), (target for _, target in pairs)
+        return (
+            Vocabulary.from_texts(sources, source_kind, features=self.reading.has_features),
+            Vocabulary.from_texts(targets, target_kind),
+        )
 
 
 @dataclass(frozen=True)

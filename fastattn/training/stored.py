@@ -1,8 +1,8 @@
 """The pairs of a training run, kept on disk as token ids: for files that are larger than the memory."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +82,10 @@ class _Pairs:
     ) -> StoredCorpus:
         """The encoded pairs of the file, with these vocabularies or else their own."""
         made_of = {"file_sha256": self._digest(), **how}
-        if (folder / "corpus.json").exists():
-            try:
-                return open_corpus(folder, made_of)
-            except CorpusError:
-                pass  # of another file, of other settings, or damaged: made anew
-        source, target = vocabularies or self._vocabularies(shared)
-        pairs = self._told("encoding")
-        return build_corpus(folder, pairs, source, target, reverse_source=self.data.reverse_source, made_of=made_of)
+        with suppress(CorpusError):  # none, of another file, of other settings, or damaged: made anew
+            return open_corpus(folder, made_of)
+        source, target = vocabularies or self.data.vocabularies(self, shared)
+        return build_corpus(folder, self, source, target, reverse_source=self.data.reverse_source, made_of=made_of)
 
     def _digest(self) -> str:
         try:
@@ -98,19 +94,6 @@ class _Pairs:
             next(iter(self.stream))  # says in the words of a reader what is wrong
             raise
 
-    def _vocabularies(self, shared: bool) -> tuple[Vocabulary, Vocabulary]:
-        data, (source_kind, target_kind) = self.data, (self.data.source_tokens, self.data.target_tokens)
-        if shared:
-            both = Vocabulary.from_texts(chain.from_iterable(self._told("symbols")), source_kind)  # type: ignore[arg-type]
-            return both, both
-        # Once through the file for each: what is in memory is the symbols alone.
-        sources = (source for source, _ in self._told("symbols"))
-        targets = (target for _, target in self._told("symbols"))
-        return (
-            Vocabulary.from_texts(sources, source_kind, features=data.reading.has_features),  # type: ignore[arg-type]
-            Vocabulary.from_texts(targets, target_kind),  # type: ignore[arg-type]
-        )
-
-    def _told(self, what: str) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[Pair]:
         """The pairs, with a bar on standard error if that is a terminal."""
-        yield from tqdm(self.stream, desc=f"{what} of {self.path}", unit=" pairs", unit_scale=True, disable=None, leave=False)
+        yield from tqdm(self.stream, desc=f"reading {self.path}", unit=" pairs", unit_scale=True, disable=None, leave=False)
