@@ -131,14 +131,21 @@ class Best:
         self.steps[np.isneginf(self.scores)] = -1
 
 
+@dataclass(frozen=True)
+class Beam:
+    """How many hypotheses of a sample are followed, how many answers are given, and the exponent of the length penalty."""
+
+    beam: int
+    n_best: int
+    alpha: float
+
+
 def beam_search(
     models: Sequence[Parts],
     x: Array,
     lengths: Array | None,
     limits: Limits,
-    beam: int,
-    n_best: int,
-    alpha: float,
+    how: Beam,
     attends: bool,
 ) -> SearchResult:
     """x (N, T1) -> the n_best best answers of each sample.
@@ -152,8 +159,8 @@ def beam_search(
     hypothesis cannot come above the last of them.
     """
     if len(models) == 1:
-        return by_one_model(*models[0], x, lengths, limits, beam, n_best, alpha, attends)
-    return by_several(models, x, lengths, limits, beam, n_best, alpha, attends)
+        return by_one_model(*models[0], x, lengths, limits, how, attends)
+    return by_several(models, x, lengths, limits, how, attends)
 
 
 def by_one_model(
@@ -162,9 +169,7 @@ def by_one_model(
     x: Array,
     lengths: Array | None,
     limits: Limits,
-    beam: int,
-    n_best: int,
-    alpha: float,
+    how: Beam,
     attends: bool,
 ) -> SearchResult:
     """`beam_search` by one model, of which one kernel does all that comes after the encoder."""
@@ -179,7 +184,7 @@ def by_one_model(
             *(*decoder.embedding.weights(), [weight for each in lstm.lstms for weight in each.weights()], attention),
             *((*of_output, *first.of_scores), first.h, first.c, isinstance(lstm, InputFeedingLSTM)),
             *(getattr(lstm, "residual", False), lengths, (limits.start_id, limits.sample_size, limits.end_id)),
-            *(beam, n_best, alpha, attends),
+            *(how.beam, how.n_best, how.alpha, attends),
         )
     )
 
@@ -189,28 +194,26 @@ def by_several(
     x: Array,
     lengths: Array | None,
     limits: Limits,
-    beam: int,
-    n_best: int,
-    alpha: float,
+    how: Beam,
     attends: bool,
 ) -> SearchResult:
     """`beam_search` by any number of models, step by step."""
     kernels = backend.kernels()
     steps, committee = list[Step](), Committee(models, x, lengths)
-    best = Best(np.full((len(x), n_best), -np.inf))
+    best = Best(np.full((len(x), how.n_best), -np.inf))
     samples = np.arange(len(x))  # those that are searched
     totals, firsts, tokens = np.zeros(len(x)), np.arange(len(x) + 1), np.full(len(x), limits.start_id)
     for step in range(limits.sample_size):
         scores, a = committee.next(tokens)
-        rows, tokens, log_p, totals = kernels.best_successors(scores, totals, firsts, beam)  # (m, K)
+        rows, tokens, log_p, totals = kernels.best_successors(scores, totals, firsts, how.beam)  # (m, K)
         exists = rows >= 0
         ended = exists & (limits.ends(tokens) if step + 1 < limits.sample_size else True)
         if ended.any():
-            best.add(samples, step, ended, totals / length_penalty(step + 1, alpha))
+            best.add(samples, step, ended, totals / length_penalty(step + 1, how.alpha))
         is_open = exists & ~ended
         highest = np.max(totals, axis=1, initial=-np.inf, where=is_open)
         last = best.scores[samples, -1]
-        bound = np.maximum(highest / length_penalty(limits.sample_size, alpha), LOWEST)
+        bound = np.maximum(highest / length_penalty(limits.sample_size, how.alpha), LOWEST)
         searched = is_open.any(axis=1) & (bound > last)
         is_open &= searched[:, None]
         of_step = rows.ravel(), tokens.ravel(), log_p.ravel(), totals.ravel(), np.flatnonzero(is_open)
@@ -221,7 +224,7 @@ def by_several(
         samples, firsts = samples[go_on], np.concatenate(([0], np.cumsum(widths)))
         tokens, totals = tokens[is_open], totals[is_open]
         committee.go_on(go_on, widths, rows[is_open])
-    return _traced(steps, best, limits, alpha, x.shape[1])
+    return _traced(steps, best, limits, how.alpha, x.shape[1])
 
 
 def _traced(steps: Sequence[Step], best: Best, limits: Limits, alpha: float, T1: int) -> SearchResult:

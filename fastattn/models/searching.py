@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
-from .beam import Drawing, Limits, Parts, SearchResult, beam_search, draw, log_probabilities
+from .beam import Beam, Drawing, Limits, Parts, SearchResult, beam_search, draw, log_probabilities
 from .search import greedy, greedy_plain
 
 # ((5 + length) / 6) ** 50 is a finite number up to 8 million tokens.
@@ -153,7 +153,7 @@ class Searching:
         x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
         limits = self._limits(start_id, sample_size, end_id)
         self._check_attention(return_attention)
-        return beam_search(self._parts(), x, lengths, limits, beam, n_best, alpha, return_attention)
+        return beam_search(self._parts(), x, lengths, limits, Beam(beam, n_best, alpha), return_attention)
 
     def sample(
         self,

@@ -32,9 +32,9 @@ from .engine.product import (
     scratch_of,
     zeros_for,
 )
-from .engine.values import Floats, Indices, Matrix, Packed, Place, Rows
+from .engine.values import Floats, Indices, Matrix, Place, Rows
 from .engine.vector import clear, copy
-from .input_feeding import Shape, Source, attend_step
+from .input_feeding import Shape, Source, attend_step, packed_part
 from .lstm import Sizes, Weights, project
 
 _LOWEST = float(np.finfo(np.float64).min)
@@ -95,17 +95,12 @@ class History(NamedTuple):
     opened: Indices
 
 
-@kernel
-def _packed(prepared, i, depth, columns):
-    return Packed(prepared.packed, prepared.places[i], depth, columns)
-
-
 @shared
 def _prepare_layer(share, shares, layer, shape: Shape, Wx, Wh, b, prepared: Prepared):
     """For a layer that is not the first."""
     H, L = shape.H, shape.L
-    pack_matrix(share, shares, even_matrix(Wh, 0, H, 4 * H, 1), _packed(prepared, layer, H, 4 * H), 0)
-    pack_matrix(share, shares, even_matrix(Wx, 0, H, 4 * H, 1), _packed(prepared, L + layer, H, 4 * H), 0)
+    pack_matrix(share, shares, even_matrix(Wh, 0, H, 4 * H, 1), packed_part(prepared, layer, H, 4 * H), 0)
+    pack_matrix(share, shares, even_matrix(Wx, 0, H, 4 * H, 1), packed_part(prepared, L + layer, H, 4 * H), 0)
     if share == 0:
         clear(prepared.biases, layer * shape.gate_step, shape.gate_step)
         copy(b, 0, prepared.biases, layer * shape.gate_step, 4 * H)
@@ -117,20 +112,20 @@ def _prepare(
 ):  # fmt: skip
     """For the first layer and what stands after the last; the projection of all tokens, if it is to be."""
     H, D, L, joined = shape.H, shape.D, shape.L, shape.E + shape.H
-    first = _packed(prepared, 0, fed + H, 4 * H)
+    first = packed_part(prepared, 0, fed + H, 4 * H)
     if fed > 0:
         pack_matrix(share, shares, even_matrix(Wx, D * 4 * H, fed, 4 * H, 1), first, 0)
     pack_matrix(share, shares, even_matrix(Wh, 0, H, 4 * H, 1), first, fed)
     if Wq.size > 0:
-        pack_matrix(share, shares, even_matrix(Wq, 0, H, shape.A, 1), _packed(prepared, 2 * L, H, shape.A), 0)
+        pack_matrix(share, shares, even_matrix(Wq, 0, H, shape.A, 1), packed_part(prepared, 2 * L, H, shape.A), 0)
     width = joined
     if limits.has_attentional > 0:
-        pack_matrix(share, shares, even_matrix(Wc, 0, joined, shape.K, 1), _packed(prepared, 2 * L + 1, joined, shape.K), 0)
+        pack_matrix(share, shares, even_matrix(Wc, 0, joined, shape.K, 1), packed_part(prepared, 2 * L + 1, joined, shape.K), 0)
         width = shape.K
     if limits.has_projection > 0:
-        pack_matrix(share, shares, even_matrix(Wp, 0, width, D, 1), _packed(prepared, 2 * L + 2, width, D), 0)
+        pack_matrix(share, shares, even_matrix(Wp, 0, width, D, 1), packed_part(prepared, 2 * L + 2, width, D), 0)
         width = D
-    pack_matrix(share, shares, even_matrix(W_out, 0, width, V, 1), _packed(prepared, 2 * L + 3, width, V), 0)
+    pack_matrix(share, shares, even_matrix(W_out, 0, width, V, 1), packed_part(prepared, 2 * L + 3, width, V), 0)
     if share == 0:
         clear(prepared.biases, 0, shape.gate_step)
         copy(b, 0, prepared.biases, 0, 4 * H)
@@ -142,7 +137,7 @@ def _prepare(
         weights, own = Weights(Wx[: D * 4 * H], Wh, b), scratch_of(share, panels, tiles)
         project(share, shares, sizes, vectors, weights, prepared.projected, own)
     else:
-        pack_matrix(share, shares, even_matrix(Wx, 0, D, 4 * H, 1), _packed(prepared, L, D, 4 * H), 0)
+        pack_matrix(share, shares, even_matrix(Wx, 0, D, 4 * H, 1), packed_part(prepared, L, D, 4 * H), 0)
 
 
 @leaf
@@ -269,7 +264,7 @@ def _search(
             addends = same_row(prepared.biases[layer * gate_step : (layer + 1) * gate_step], unique)
             if by_token:
                 addends = zeros_for(to_parts)
-            multiply_rows(unique, read, _packed(prepared, layer, width, 4 * H), to_parts, addends, -1)
+            multiply_rows(unique, read, packed_part(prepared, layer, width, 4 * H), to_parts, addends, -1)
             if by_token:
                 for r in range(count):
                     _sum_of_rows(
@@ -278,10 +273,10 @@ def _search(
                     )  # fmt: skip
             elif layer == 0:
                 x = Matrix(prepared.vectors, 0, scaled(tokens[:count], D), 0, 1)
-                multiply_rows(count, x, _packed(prepared, L, D, 4 * H), to_gates, from_parts, -1)
+                multiply_rows(count, x, packed_part(prepared, L, D, 4 * H), to_gates, from_parts, -1)
             else:
                 x = Matrix(slots.between, 0, scaled(of_rows, shape.h_step), 0, 1)
-                multiply_rows(count, x, _packed(prepared, L + layer, H, 4 * H), to_gates, from_parts, -1)
+                multiply_rows(count, x, packed_part(prepared, L + layer, H, 4 * H), to_gates, from_parts, -1)
             for r in range(count):
                 _end_layer(layer, rows[r], old + layer * R + parents[r], new + layer * R + rows[r], fed, shape, slots)
         joined_rows = scaled(of_rows, joined_step)
@@ -289,7 +284,7 @@ def _search(
             if slots.queries.size > 0:
                 to_queries = Rows(row_addresses(slots.queries, of_rows, shape.query_step), 0, 0)
                 top = Matrix(slots.joined, shape.E, joined_rows, 0, 1)
-                multiply_rows(count, top, _packed(prepared, 2 * L, H, shape.A), to_queries, zeros_for(to_queries), -1)
+                multiply_rows(count, top, packed_part(prepared, 2 * L, H, shape.A), to_queries, zeros_for(to_queries), -1)
             for r in range(count):
                 n, at = rows[r] // beam, rows[r] * joined_step
                 query = Place(slots.joined, at + shape.E)
@@ -302,7 +297,7 @@ def _search(
         if limits.has_attentional > 0:
             to_outs = Rows(row_addresses(slots.outs, of_rows, shape.out_step), 0, 0)
             of_joined = Matrix(slots.joined, 0, joined_rows, 0, 1)
-            multiply_rows(count, of_joined, _packed(prepared, 2 * L + 1, joined, shape.K), to_outs, zeros_for(to_outs), -1)
+            multiply_rows(count, of_joined, packed_part(prepared, 2 * L + 1, joined, shape.K), to_outs, zeros_for(to_outs), -1)
             for r in range(count):
                 _tanh_row(shape.K, Place(slots.outs, rows[r] * shape.out_step))
                 if fed > 0:
@@ -310,12 +305,12 @@ def _search(
             out, out_rows, width = slots.outs, scaled(of_rows, shape.out_step), shape.K
         if limits.has_projection > 0:
             to_projections = Rows(row_addresses(slots.projections, of_rows, limits.projection_step), 0, 0)
-            projection = _packed(prepared, 2 * L + 2, width, D)
+            projection = packed_part(prepared, 2 * L + 2, width, D)
             multiply_rows(count, Matrix(out, 0, out_rows, 0, 1), projection, to_projections, zeros_for(to_projections), -1)
             out, out_rows, width = slots.projections, scaled(of_rows, limits.projection_step), D
         to_scores = Rows(row_addresses(slots.scores, of_rows, limits.score_step), 0, 0)
         biases = same_row(prepared.output_biases, count)
-        multiply_rows(count, Matrix(out, 0, out_rows, 0, 1), _packed(prepared, 2 * L + 3, width, V), to_scores, biases, -1)
+        multiply_rows(count, Matrix(out, 0, out_rows, 0, 1), packed_part(prepared, 2 * L + 3, width, V), to_scores, biases, -1)
 
         left, next_count = 0, 0
         for i in range(running):

@@ -251,7 +251,7 @@ class Prepared(NamedTuple):
 
 
 @kernel
-def _packed(prepared, i, depth, columns):
+def packed_part(prepared, i, depth, columns):
     return Packed(prepared.packed, prepared.places[i], depth, columns)
 
 
@@ -259,7 +259,7 @@ def _packed(prepared, i, depth, columns):
 def _pack_layer(share, shares, layer, shape, Wx, Wh, b, prepared):
     """Pack what a layer multiplies with, and pad its bias with zeros to whole lane groups."""
     H, width = shape.H, _width(shape, layer)
-    packed = _packed(prepared, layer, width + H, 4 * H)
+    packed = packed_part(prepared, layer, width + H, 4 * H)
     first = Wx.size - width * 4 * H  # the rows for x come before those for what is fed
     pack_matrix(share, shares, even_matrix(Wx, first, width, 4 * H, 1), packed, 0)
     pack_matrix(share, shares, even_matrix(Wh, 0, H, 4 * H, 1), packed, width)
@@ -280,8 +280,8 @@ def _prepare(share, shares, shape: Shape, x, x_rows, Wx, Wh, b, Wq, Wc, prepared
     L, H, E, K, D = shape.L, shape.H, shape.E, shape.K, shape.D
     _pack_layer(share, shares, 0, shape, Wx, Wh, b, prepared)
     if Wq.size > 0:
-        pack_matrix(share, shares, even_matrix(Wq, 0, H, shape.A, 1), _packed(prepared, L, H, shape.A), 0)
-    pack_matrix(share, shares, even_matrix(Wc, 0, E + H, K, 1), _packed(prepared, L + 1, E + H, K), 0)
+        pack_matrix(share, shares, even_matrix(Wq, 0, H, shape.A, 1), packed_part(prepared, L, H, shape.A), 0)
+    pack_matrix(share, shares, even_matrix(Wc, 0, E + H, K, 1), packed_part(prepared, L + 1, E + H, K), 0)
     sizes = Sizes(D, H, 0, 0, shape.gate_step)
     rows = Matrix(x, 0, scaled(x_rows, D), 0, 1)
     scratch = scratch_of(share, panels, tiles)
@@ -323,13 +323,13 @@ def _forward(
                     projected_rows[i] = prepared.projected.ctypes.data + at * prepared.projected.itemsize
                 addends = Rows(projected_rows, 0, 0)
             read = Matrix(kept.inputs, (layer * R + t) * input_step, input_rows, 0, 1)
-            multiply_rows(running, read, _packed(prepared, layer, width + H, 4 * H), to_gates, addends, -1)
+            multiply_rows(running, read, packed_part(prepared, layer, width + H, 4 * H), to_gates, addends, -1)
             for i in range(running):
                 _end_layer(samples[i], t, layer, shape, batch, last, masks, kept)
         if kept.queries.size > 0:
             top = Matrix(kept.joined, t * joined_step + E, joined_rows, 0, 1)
             to_queries = Rows(query_addresses, 0, t * query_step)
-            multiply_rows(running, top, _packed(prepared, L, H, A), to_queries, zeros_for(to_queries), -1)
+            multiply_rows(running, top, packed_part(prepared, L, H, A), to_queries, zeros_for(to_queries), -1)
         for i in range(running):
             n = samples[i]
             at = (rows[i] + t) * joined_step
@@ -337,7 +337,7 @@ def _forward(
             scores = Place(kept.weights, (n * T2 + t) * T1)
             attend_step(shape, batch.lengths1[n], n, source, query, scores, Place(kept.joined, at), tiles[share])
         joined = Matrix(kept.joined, t * joined_step, joined_rows, 0, 1)
-        multiply_rows(running, joined, _packed(prepared, L + 1, E + H, K), to_out, zeros_for(to_out), -1)
+        multiply_rows(running, joined, packed_part(prepared, L + 1, E + H, K), to_out, zeros_for(to_out), -1)
         for i in range(running):
             n, at = samples[i], samples[i] * shape.out_step
             out = kept.outs[(n * T2 + t) * K : (n * T2 + t + 1) * K]
@@ -589,7 +589,7 @@ def _backward(
             )  # fmt: skip
         to_joined = Rows(joined_addresses, 0, t * joined_step)
         dproduct = Matrix(steps.dproduct, t * out_step, out_rows, 0, 1)
-        multiply_rows(running, dproduct, _packed(prepared, 2 * L + 1, K, E + H), to_joined, zeros_for(to_joined), -1)
+        multiply_rows(running, dproduct, packed_part(prepared, 2 * L + 1, K, E + H), to_joined, zeros_for(to_joined), -1)
         for i in range(running):
             n, row = samples[i], rows[i] + t
             at, at_weights = row * joined_step, (n * T2 + t) * T1
@@ -602,7 +602,7 @@ def _backward(
             )  # fmt: skip
         if kept.queries.size > 0:
             dqueries = Matrix(steps.dqueries, t * query_step, query_rows, 0, 1)
-            multiply_rows(running, dqueries, _packed(prepared, 2 * L, A, H), to_dread, zeros_for(to_dread), -1)
+            multiply_rows(running, dqueries, packed_part(prepared, 2 * L, A, H), to_dread, zeros_for(to_dread), -1)
         for i in range(running):
             at, n = (rows[i] + t) * joined_step + E, samples[i]
             dtop, of_query = steps.djoined[at : at + H], falling.dread[n * h_step :][:H]
@@ -614,9 +614,9 @@ def _backward(
                 _begin_layer_backward(samples[i], t, layer, shape, batch, kept, falling)
             dz = Matrix(kept.gates, (layer * R + t) * gate_step, gate_rows, 0, 1)
             to_dh = Rows(dh_addresses[layer], 0, 0)
-            multiply_rows(running, dz, _packed(prepared, 2 * layer + 1, 4 * H, H), to_dh, zeros_for(to_dh), -1)
+            multiply_rows(running, dz, packed_part(prepared, 2 * layer + 1, 4 * H, H), to_dh, zeros_for(to_dh), -1)
             to_read = to_feed if layer == 0 else to_dread
-            of_read = _packed(prepared, 2 * layer, 4 * H, _width(shape, layer))
+            of_read = packed_part(prepared, 2 * layer, 4 * H, _width(shape, layer))
             multiply_rows(running, dz, of_read, to_read, zeros_for(to_read), -1)
             for i in range(running):
                 _end_layer_backward(samples[i], t, layer, shape, masks, falling)
@@ -634,7 +634,7 @@ def _backward(
 @kernel
 def _pack_back(share, shares, i, W, first, depth, columns, prepared):
     """Pack the transpose of a matrix of ``columns`` rows of ``depth`` numbers, from some number of W on."""
-    pack_matrix(share, shares, even_matrix(W, first, depth, 1, depth), _packed(prepared, i, depth, columns), 0)
+    pack_matrix(share, shares, even_matrix(W, first, depth, 1, depth), packed_part(prepared, i, depth, columns), 0)
 
 
 @kernel
