@@ -18,6 +18,10 @@ _backend: str | None = None
 _num_threads: int | None = None
 _compiled: ModuleType | None = None  # only when it is imported whole, which takes a while
 _import_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child of a process in which another thread is at it would wait for it for ever
+    os.register_at_fork(
+        before=_import_lock.acquire, after_in_parent=_import_lock.release, after_in_child=_import_lock.release
+    )
 
 
 def _checked_backend(name: object, source: str) -> str:
@@ -32,11 +36,18 @@ def _checked_num_threads(n: object, source: str) -> int:
     return n
 
 
+# What other libraries read, and a user or a scheduler of jobs may have set for all of them.
+_OTHERS_LIMITS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
 def _available_cores() -> int:
-    """The cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The cores that this process may use: fewer than the machine has, by its affinity or by what is set for other libraries."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for name in _OTHERS_LIMITS:
+        given = os.environ.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS has a number for each level
+        if given.isdecimal() and int(given) > 0:
+            cores = min(cores, int(given))
+    return cores
 
 
 def get_backend() -> str:
@@ -68,7 +79,10 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def get_num_threads() -> int:
-    """The number of threads that the compiled kernels use. At first: FASTATTN_NUM_THREADS, or every available core."""
+    """The number of threads that the compiled kernels use. At first: FASTATTN_NUM_THREADS, or every available core.
+
+    Those are the cores of the process's affinity mask, and no more than OMP_NUM_THREADS and NUMBA_NUM_THREADS, where these are set.
+    """
     global _num_threads
     if _num_threads is None:
         given = os.environ.get("FASTATTN_NUM_THREADS")
@@ -109,3 +123,9 @@ def kernels() -> ModuleType:
 def cache_folder() -> str | None:
     """Where the compiled kernels keep their machine code; None if no folder can be written, or for the reference set."""
     return kernels().cache_folder() if get_backend() == "compiled" else None
+
+
+def clear_cache() -> tuple[int, str | None]:
+    """Remove the machine code that the compiled kernels keep between processes: how many files these were, and where."""
+    compiled = _compiled_kernels()
+    return compiled.clear_cache(), compiled.cache_folder()

@@ -22,12 +22,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Show versions, the CPU and its vector features, the threads and the folder of "
         "the compiled kernels: what a report of a fault or of a speed should say.",
     )
+    parser.add_argument(
+        "--clear-cache", action="store_true", help="remove the machine code that is kept; the next run compiles the kernels anew"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints a fact a line."""
     choose_computing()
+    if arguments.clear_cache:
+        from fastattn import backend
+
+        files, folder = backend.clear_cache()
+        print(f"{files} {'file' if files == 1 else 'files'} of machine code removed from {folder or 'no folder: none is kept'}")
+        return
     for name, fact in facts():
         print(f"{name:<16} {fact}")
 

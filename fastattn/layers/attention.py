@@ -70,7 +70,7 @@ class WeightSum(Layer):
 class AttentionLayer(Layer):
     """The context of one target state: AttentionWeight, then WeightSum.
 
-    After ``forward``, ``attention_weight`` (N, T) holds the weights.
+    After ``forward``, ``attention_weight`` (N, T) holds the weights, to be read: backward reads the same memory.
     """
 
     def __init__(self) -> None:
@@ -81,8 +81,9 @@ class AttentionLayer(Layer):
 
     def forward(self, hs: ArrayLike, h: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """hs (N, T, H), h (N, H) -> c (N, H)."""
-        self.attention_weight = self.attention_weight_layer.forward(hs, h, lengths=lengths)
-        return self.weight_sum_layer.forward(hs, self.attention_weight, lengths=lengths)
+        a = self.attention_weight_layer.forward(hs, h, lengths=lengths)
+        self.attention_weight = checks.read_only(a)
+        return self.weight_sum_layer.forward(hs, a, lengths=lengths)
 
     def backward(self, dc: ArrayLike) -> tuple[Array, Array]:
         """dc (N, H) -> dhs (N, T, H), dh (N, H)."""
@@ -109,8 +110,8 @@ class Attention(Layer):
 
     With ``join=True`` each context has the target state beside it, as Luong's paper joins them, in section 3, equation 5: cs is
     (N, T2, E + H). `Attention(True)` is the same as `Attention(join=True)`.
-    After ``forward``, ``attention_weight`` (T2, N, T1) holds the weights: ``attention_weight[t]`` (N, T1) has those of
-    target step t.
+    After ``forward``, ``attention_weight`` (T2, N, T1) holds the weights, to be read: ``attention_weight[t]`` (N, T1) has those
+    of target step t.
     """
 
     def __init__(
@@ -208,7 +209,7 @@ class Attention(Layer):
         read = keys, hs_enc, queries, hs_dec if self.join else None
         scale = self.scale(keys.shape[2])
         cs, a = kernels.attention_forward(*read, v, scale, source_lengths, target_lengths)
-        self.attention_weight = a.transpose(1, 0, 2)
+        self.attention_weight = checks.read_only(a.transpose(1, 0, 2))
         self._keep(kernels, read, hs_dec, scale, a, source_lengths, target_lengths, cs.shape)
         return cs
 

@@ -54,6 +54,13 @@ def floats(name: str, x: ArrayLike, axes: Axes, dtype: np.dtype[Any] | None = No
     return array if array.flags.carray else np.array(array, order="C")
 
 
+def read_only(array: Array) -> Array:
+    """What a caller may look at, but not change: a backward reads the same memory."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def lengths(name: str, given: ArrayLike | None, N: int, T: int, lowest: int = 1) -> Array | None:
     """``given`` as int64 lengths (N,), each from ``lowest`` to T; None stays None."""
     if given is None:

@@ -165,7 +165,7 @@ class InputFeedingLSTM(RecurrentLayer):
         end_in(self._lstms, h, c)
         for part in (*self._lstms, self.attention):
             part.forget()
-        self.attention_weight = a.transpose(1, 0, 2)
+        self.attention_weight = checks.read_only(a.transpose(1, 0, 2))
         return outs, (kernels, outs.shape, embedding, keys, hs_enc, source_lengths, scale, cache)
 
     def _drop(self) -> tuple[float, list[np.uint64]] | None:
@@ -212,5 +212,8 @@ class InputFeedingLSTM(RecurrentLayer):
         dhs_enc = self.attention._keys_backward(kernels, dkeys, hs_enc, dvalues, source_lengths)
         if embedding is None:
             return dx, dhs_enc
-        embedding.grads[0][...] = dx
+        (dW,) = embedding.grads
+        if dW.shape != dx.shape:
+            raise ValueError(f"the embedding's gradient has shape {dW.shape}; expected {dx.shape}, that of its W in forward")
+        dW[...] = dx
         return dhs_enc

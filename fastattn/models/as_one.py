@@ -5,7 +5,7 @@ from functools import cache
 from typing import Self, cast
 
 from fastattn import backend
-from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntropy
+from fastattn.layers import LSTM, Affine, Attention, Embedding, SoftmaxCrossEntropy, checks
 from fastattn.layers.as_one import AsOne
 from fastattn.layers.base import Layer
 from fastattn.layers.checks import Array
@@ -62,7 +62,7 @@ class Seq2seqAsOne(AsOne):
         _, lstm_enc, _, lstm_dec, attention, _, _ = self.layers
         cast(LSTM, lstm_enc)._end_in(h_enc, c_enc)
         cast(LSTM, lstm_dec)._end_in(h_dec, c_dec)
-        cast(Attention, attention).attention_weight = a.transpose(1, 0, 2)
+        cast(Attention, attention).attention_weight = checks.read_only(a.transpose(1, 0, 2))
         self._keep(kernels, cache)
         return loss
 

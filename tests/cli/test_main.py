@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import skip_without_compiled_kernels
@@ -170,3 +171,18 @@ def test_info_on_compiled_kernels(module):
     assert found["kernels"] == "compiled"
     assert found["threads"] == "2"
     assert "fastattn" in found["cache folder"] or "__pycache__" in found["cache folder"]
+
+
+def test_info_clears_the_cache(module, tmp_path):
+    skip_without_compiled_kernels()
+    environment = {"FASTATTN_BACKEND": "compiled", "NUMBA_CACHE_DIR": str(tmp_path)}
+    folder = Path(facts(module("info", environment=environment).stdout.decode())["cache folder"])
+    assert tmp_path in folder.parents
+    (folder / "kernel-1.fastattn").write_bytes(b"machine code")
+    (folder / "checked").mkdir()
+    (folder / "checked" / "kernel-2.fastattn").write_bytes(b"machine code")
+    (folder / "notes.txt").write_text("mine")
+    done = module("info", "--clear-cache", environment=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().strip() == f"2 files of machine code removed from {folder}"
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["notes.txt"]

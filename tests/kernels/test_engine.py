@@ -3,6 +3,7 @@
 import ast
 import importlib
 import math
+import os
 import threading
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fastattn_kernels import compiled
 from fastattn_kernels.compiled.engine import activation, buffers, compiling, cpu, jit, padding
 from helpers import run_python
 from kernels.cases import Draw
+from numba.core.registry import cpu_target
 
 PRODUCT = """
 import numpy as np
@@ -51,19 +53,6 @@ if child == 0:
     os._exit(0 if right(product()) else 3)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-
-
-def test_a_child_computes_though_a_thread_of_its_parent_held_the_memory():
-    code = (
-        PRODUCT
-        + """
-from fastattn_kernels.compiled.engine import buffers
-product()
-buffers._lock.acquire()
-"""
-        + FORKED
-    )
-    assert run_python(code).strip() == "0"
 
 
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
@@ -116,13 +105,14 @@ def test_every_kernel_has_files_of_its_own_in_the_cache():
 
     modules = (affine, lstm, norm, optimizer)
     kernels = [k for module in modules for k in vars(module).values() if isinstance(k, jit.shared)]
-    names = {kernel._frame._cache._cache_file._index_name for kernel in kernels}
+    codegen = cpu_target.target_context.codegen()
+    names = {kernel._frame._cache.path_for((), codegen) for kernel in kernels}
     assert len(names) == len(set(kernels)) > 10
 
 
 def test_a_second_process_compiles_nothing(tmp_path):
     def files():
-        return {(p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*.nb?")}
+        return {(p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*.fastattn")}
 
     code = (
         PRODUCT
@@ -175,8 +165,9 @@ print(len(wrong))
 
 def test_more_threads_than_cores_from_the_environment():
     code = "from fastattn import backend; backend.kernels()\n" + PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
-    code += "from fastattn_kernels.compiled.engine import jit; print(right(product()), len(jit._pool._threads))"
-    assert run_python(code, FASTATTN_NUM_THREADS="5").split() == ["True", "4"]  # and the one that launches
+    code += "from fastattn_kernels.compiled.engine import jit; print(right(product()), jit._threads, len(jit._pool._threads))"
+    helpers = min(5, len(os.sched_getaffinity(0))) - 1  # besides the one that launches
+    assert run_python(code, FASTATTN_NUM_THREADS="5").split() == ["True", "5", str(helpers)]
 
 
 POOL = "from fastattn_kernels.compiled.engine import jit, threads\n" + PRODUCT + "from time import sleep, monotonic\n"
@@ -253,19 +244,6 @@ def test_other_cpus_agree_with_the_reference(name, tile, tmp_path):
     out = run_python(code, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path))
     assert out.startswith(tile)
     assert " passed" in out or "100%" in out
-
-
-def test_a_folder_that_cannot_be_written_only_costs_the_cache(tmp_path):
-    code = (
-        """
-from numba.core import caching
-for locator in caching.CacheImpl._locator_classes:
-    locator.from_function = classmethod(lambda cls, function, file: None)
-"""
-        + PRODUCT
-        + "print(right(product()))"
-    )
-    assert run_python(code).strip() == "True"
 
 
 def test_the_stamp_of_the_cache_covers_every_source_file():

@@ -1,5 +1,6 @@
 """The kernels in Numba, parallel over the batch or over tiles of the result; what each computes stands in ``reference``."""
 
+from ..contracts import guard
 from .activation import add, tanh_backward, tanh_forward
 from .affine import affine_backward, affine_forward
 from .attention import (
@@ -23,6 +24,7 @@ from .cross_entropy import (
 from .dropout import dropout
 from .embedding import embedding_backward, embedding_forward
 from .engine.jit import cache_folder as cache_folder
+from .engine.jit import clear_cache as clear_cache
 from .engine.jit import set_num_threads as set_num_threads
 from .input_feeding import input_feeding_backward, input_feeding_forward
 from .lstm import embedding_lstm_backward, embedding_lstm_forward, lstm_backward, lstm_forward
@@ -79,3 +81,7 @@ __all__ = [
     "weighted_sum_backward",
     "weighted_sum_forward",
 ]
+
+# The lists of arrays that optimizers give are measured where their addresses are read.
+_of_lists = "squared_norm", "scale", *(name for name in __all__ if name.endswith("_update"))
+guard(globals(), __all__, as_lines=True, measured_within=_of_lists)

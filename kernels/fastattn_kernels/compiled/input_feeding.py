@@ -432,7 +432,7 @@ def input_feeding_forward(
         States(flat(h_last), flat(c_last), nothing(dtype)), before_tanh, tiles,
         shares=len(tiles), work=8 * R * L * H * H + 4 * R * T1 * E,
     )  # fmt: skip
-    return outs, a, h_last, c_last, _Cache(shape, batch, block, masks, kept, (x, ids), x_rows, lengths_dec)
+    return outs, a, h_last, c_last, _Cache(shape, batch, block, masks, kept, (x[...], ids), x_rows, lengths_dec)
 
 
 class Falling(NamedTuple):

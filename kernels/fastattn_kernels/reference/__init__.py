@@ -1,5 +1,6 @@
 """The kernels in plain NumPy: the oracle for the compiled set, and the mathematics to read."""
 
+from ..contracts import guard
 from .activation import add, tanh_backward, tanh_forward
 from .affine import affine_backward, affine_forward
 from .attention import (
@@ -77,3 +78,5 @@ __all__ = [
     "weighted_sum_backward",
     "weighted_sum_forward",
 ]
+
+guard(globals(), __all__, as_lines=False)

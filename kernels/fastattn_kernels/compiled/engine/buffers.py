@@ -18,7 +18,8 @@ _SMALL = 1 << 15  # bytes; below this the allocator is quicker than this pool
 _HUGE_PAGE = 1 << 21
 _KEEP = 512  # an idle block is given back after so many further requests
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+_is_busy = False  # while a thread looks for a block; seen as True only by a signal handler that interrupted it
 _blocks: dict[int, list["_Block"]] = {}  # by size in bytes
 _requests = 0
 
@@ -71,21 +72,37 @@ def _free_block(size: int) -> _Block:
     return block
 
 
-def renew_lock() -> None:
-    """For a child made by fork, whose parent may have held the lock in a thread that is not here."""
-    global _lock
-    _lock = threading.Lock()
-
-
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Like ``np.empty``: a C-contiguous array, whose data starts on a cache line unless it is small."""
+    """Like ``np.empty``: a C-contiguous array, whose data starts on a cache line unless it is small.
+
+    A signal handler may ask for memory in the middle of another request of its own thread, between the choice of a block and the
+    making of its array, when the block counts as free. It gets memory that is not of the pool.
+    """
+    global _is_busy
     dtype = np.dtype(dtype)
     nbytes = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize + _ALIGNMENT
     if nbytes < _SMALL:
         return np.empty(shape, dtype)
     with _lock:
-        block = _free_block(_size_class(nbytes))
-        return np.ndarray(shape, dtype, block.memory, block.start)
+        if _is_busy:
+            block = _Block(nbytes, 0)
+            return np.ndarray(shape, dtype, block.memory, block.start)
+        try:
+            _is_busy = True
+            block = _free_block(_size_class(nbytes))
+            return np.ndarray(shape, dtype, block.memory, block.start)
+        finally:
+            _is_busy = False
+
+
+def lock_for_fork() -> None:
+    """Before a fork: no other thread is in the middle of a request."""
+    _lock.acquire()
+
+
+def unlock_after_fork() -> None:
+    """After a fork, in the parent and in the child."""
+    _lock.release()
 
 
 def flat(array: np.ndarray) -> np.ndarray:

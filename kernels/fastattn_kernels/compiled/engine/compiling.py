@@ -9,18 +9,12 @@
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 from numba import config, njit, types
-from numba.core.runtime import rtsys
 
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from .code_cache import CHECK_BOUNDS, KernelCache
 
 if config.DISABLE_JIT:
     raise RuntimeError("the compiled kernels need Numba's compiler, which NUMBA_DISABLE_JIT switches off")
@@ -42,61 +36,14 @@ def name_of(function: Any) -> str:
     return f"fastattn.{function.__module__}.{function.__qualname__}.{STAMP[:16]}"
 
 
-def _one_process_at_a_time(files: Any, folder: str) -> None:
-    """Lock a function's cache while it is read or written.
-
-    Numba does not: two processes that compile at once can enter one's index with the other's machine code in it.
-    """
-
-    def locked(access: Any) -> Any:
-        def call(*arguments: Any) -> Any:
-            try:
-                with open(os.path.join(folder, "fastattn.lock"), "ab") as lock:
-                    if fcntl is not None:
-                        fcntl.flock(lock, fcntl.LOCK_EX)
-                    return access(*arguments)
-            except OSError:
-                return None  # a full disk, say: what was compiled serves this process alone
-
-        return call
-
-    files.load, files.save = locked(files.load), locked(files.save)
-
-
-def _load_without_compiler(cache: Any) -> None:
-    """Load machine code from disk without what Numba needs to compile.
-
-    Before it looks into a cache, Numba imports its versions of all that Python and NumPy have: 0.2 s and 10 MB, and SciPy where
-    that is installed. It does so, too, before it compiles.
-    """
-
-    def load_overload(signature: Any, target_context: Any) -> Any:
-        rtsys.initialize(target_context)  # what counts references to arrays; the only part that code from a cache needs
-        with cache._guard_against_spurious_io_errors():
-            return cache._load_overload(signature, target_context)
-
-    cache.load_overload = load_overload
-
-
 def _compiled(function: Any, **options: Any) -> Any:
     """Numba's compiler with the options that all functions share: no GIL, division as in NumPy, a cache on disk.
 
     A function that is defined inside another finds its machine code again only if what it uses of that other is the same in
     every process; a compiled function is not.
     """
-    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
-    try:
-        dispatcher.enable_caching()
-        # These names are private to Numba; a version that lacks them keeps its own way.
-        cache = dispatcher._cache
-        if hasattr(cache, "_cache_file"):
-            # Numba's own stamp covers only the file in which the function stands.
-            cache._cache_file._source_stamp = STAMP
-            _one_process_at_a_time(cache._cache_file, cache.cache_path)
-        if hasattr(cache, "_load_overload") and hasattr(cache, "_guard_against_spurious_io_errors"):
-            _load_without_compiler(cache)
-    except RuntimeError:
-        pass  # no folder to write in: compiled anew in every process
+    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, boundscheck=CHECK_BOUNDS, **options)(function)
+    dispatcher._cache = KernelCache(function, STAMP)
     return dispatcher
 
 

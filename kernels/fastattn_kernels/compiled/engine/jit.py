@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from . import buffers, linking, threads
+from . import buffers, code_cache, linking, threads
 from .compiling import from_python, kernel, name_of, without_arrays
 from .values import annotations, type_of, types_within, without_names
 
@@ -147,6 +148,8 @@ class shared:
             if shares > 1:
                 pool.prepare(shares)
             self._frame(pool.address, shares, arguments)
+            if code_cache.CHECK_BOUNDS:
+                linking.raise_failure(self.__name__)
 
 
 def _start_pool() -> threads.Pool:
@@ -165,7 +168,12 @@ def set_num_threads(n: int) -> None:
 
 def cache_folder() -> str | None:
     """Where the machine code is kept between processes; None where no folder can be written."""
-    return getattr(threads.launch._cache, "cache_path", None)
+    return code_cache.folder()
+
+
+def clear_cache() -> int:
+    """Remove all machine code that is kept between processes; returns how many files these were."""
+    return code_cache.clear()
 
 
 def num_shares() -> int:
@@ -173,12 +181,27 @@ def num_shares() -> int:
     return _threads
 
 
+# A child made by fork has one thread, and the locks as they were: one that another thread held would be held for ever, and what
+# it guards be half done. So a fork waits for a launch, for what is being compiled, and for a request of memory.
+
+
+def _before_fork() -> None:
+    _lock.acquire()  # in the order in which a launch takes them
+    global_compiler_lock.acquire()
+    buffers.lock_for_fork()
+
+
+def _after_fork() -> None:
+    buffers.unlock_after_fork()
+    global_compiler_lock.release()
+    _lock.release()
+
+
 def _after_fork_in_child() -> None:
-    global _pool, _lock
-    _lock = threading.RLock()  # the parent's may be held by a thread that is not here
-    buffers.renew_lock()
-    _pool = None  # and its threads are not here either
+    global _pool
+    _pool = None  # its threads are not here
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -9,7 +9,9 @@ it sleeps until a launch finds it asleep and wakes it.
 """
 
 import atexit
+import contextlib
 import ctypes
+import os
 import sys
 import threading
 from typing import Any
@@ -21,7 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiling import from_python, kernel
-from .linking import call_entry
+from .linking import call_entry, flush_denormals
 
 _i64 = ir.IntType(64)
 _LINE = 8  # numbers in a cache line: what different threads write stands in lines of its own
@@ -163,6 +165,7 @@ def launch(state, shares, entry, arguments):
 @from_python
 def _work(state, was_asleep):
     """What a thread does until it has to sleep, or to end. was_asleep: whether it was just woken."""
+    flush_denormals()
     if was_asleep:
         _add(state, _SLEEPING, -1)
     idle = 0
@@ -195,12 +198,18 @@ class Pool:
         start = -memory.__array_interface__["data"][0] % 64 // 8
         self._state = memory[start : start + 8 * _LINE]
         self.address: int = self._state.__array_interface__["data"][0]
+        self._cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._wakers: list[threading.Lock] = []
         self._threads: list[threading.Thread] = []
         atexit.register(self.stop)
 
     def prepare(self, threads: int) -> None:
-        """Before a launch: start threads until there are so many with the launching one, and wake those that sleep."""
+        """Before a launch: start threads until there are so many with the launching one, and wake those that sleep.
+
+        But no more than there are cores for: each takes another share when it has done one, and one that has to wait for a core
+        only keeps others from theirs.
+        """
+        threads = min(threads, self._cores)
         while len(self._threads) < threads - 1 and not self._state[_STOP]:
             waker = threading.Lock()
             waker.acquire()
@@ -214,7 +223,8 @@ class Pool:
     def _wake(self) -> None:
         for waker in self._wakers:
             if waker.locked():
-                waker.release()
+                with contextlib.suppress(RuntimeError):  # a signal handler of this thread launched, and has woken it
+                    waker.release()
 
     def _run(self, waker: threading.Lock) -> None:
         _work(self.address, False)

@@ -420,6 +420,16 @@ def power_of_two(typingctx, n):
 
 
 @intrinsic
+def number_at(typingctx, address, index):
+    """The int64 number with this index, of those that begin at an address."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.load(builder.gep(builder.inttoptr(arguments[0], _i64.as_pointer()), [arguments[1]]))
+
+    return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic
 def pointer_to(typingctx, address, like):
     """An address (int64) as a pointer to numbers of the dtype of the array ``like``, for ``numba.carray``."""
     signature = types.CPointer(like.dtype)(types.int64, like)
