@@ -7,6 +7,7 @@ FASTATTN_NUM_THREADS likewise sets the number of threads, which may exceed the n
 
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +19,18 @@ _backend: str | None = None
 _num_threads: int | None = None
 _compiled: ModuleType | None = None  # only when it is imported whole, which takes a while
 _import_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child of a process in which another thread is at it would wait for it for ever
-    os.register_at_fork(
-        before=_import_lock.acquire, after_in_parent=_import_lock.release, after_in_child=_import_lock.release
-    )
+
+
+def _before_fork() -> None:
+    """A child of a process in which another thread imports the compiled set would wait for it for ever: a fork waits."""
+    _import_lock.acquire()
+    jit = sys.modules.get("fastattn_kernels.compiled.engine.jit")
+    if hasattr(jit, "hold_for_fork"):  # it does so by itself, but not if it was imported while this waited
+        jit.hold_for_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_import_lock.release, after_in_child=_import_lock.release)
 
 
 def _checked_backend(name: object, source: str) -> str:

@@ -23,7 +23,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "the compiled kernels: what a report of a fault or of a speed should say.",
     )
     parser.add_argument(
-        "--clear-cache", action="store_true", help="remove the machine code that is kept; the next run compiles the kernels anew"
+        "--clear-cache",
+        action="store_true",
+        help="remove the machine code that is kept; the next run compiles the kernels anew",
     )
     parser.set_defaults(run=run)
 

@@ -58,16 +58,28 @@ def _fit(dtype: np.dtype, *expected: tuple[str, Any, tuple[int, ...]]) -> None:
         raise _misfit(name, array, shape, dtype) from None
 
 
-def _shape(name: str, array: Any, axes: int) -> tuple[int, ...]:
-    """The shape of an array of floats with so many axes."""
+def _axes(name: str, array: Any, axes: int) -> tuple[int, ...]:
+    """The shape of an array with so many axes."""
     try:
-        shape, dtype = array.shape, array.dtype
+        shape = array.shape
     except AttributeError:
         raise TypeError(f"{name} is a {type(array).__name__}; expected an array") from None
     if len(shape) != axes:
         raise ValueError(f"{name} has shape {shape}; expected {axes} axes")
-    if dtype not in _FLOATS:
-        raise TypeError(f"{name} has dtype {dtype}; expected float32 or float64")
+    return shape
+
+
+def _dtype(array: Any) -> np.dtype:
+    if not isinstance(array, np.ndarray):  # NumPy takes None for float64
+        raise TypeError(f"a {type(array).__name__} is given; expected an array")
+    return array.dtype
+
+
+def _shape(name: str, array: Any, axes: int) -> tuple[int, ...]:
+    """The same of an array of floats."""
+    shape = _axes(name, array, axes)
+    if array.dtype not in _FLOATS:
+        raise TypeError(f"{name} has dtype {array.dtype}; expected float32 or float64")
     return shape
 
 
@@ -114,7 +126,7 @@ def _count(name: str, arrays: Any, count: int) -> None:
 
 def embedding_forward(fit, W, ids, lengths):
     V, D = _shape("W", W, 2)
-    N, T = ids.shape
+    N, T = _axes("ids", ids, 2)
     fit(W.dtype, ("W", W, (V, D)))
     _ids(fit, "ids", ids, (N, T), V)
     _lengths(fit, "lengths", lengths, N, T)
@@ -176,7 +188,7 @@ def lstm_backward(fit, dhs, dh_last, dc_last, weights, cache, grads):
 
 def embedding_lstm_forward(fit, W, ids, weights, h0, c0, mask, lengths):
     V, D = _shape("W", W, 2)
-    N, T = ids.shape
+    N, T = _axes("ids", ids, 2)
     fit(W.dtype, ("W", W, (V, D)))
     _ids(fit, "ids", ids, (N, T), V)
     G, H = _read_by_lstm(fit, W.dtype, weights, N, T, D, h0, c0, mask, lengths)
@@ -281,7 +293,7 @@ def input_feeding_forward(
         shape = N, T2, D
     else:
         shape = V, D = _shape("x", x, 2)
-        T2 = ids.shape[1]
+        _, T2 = _axes("ids", ids, 2)
         _ids(fit, "ids", ids, (N, T2), V)
     fit(dtype, ("x", x, shape))
     if Wq is None and A != H:
@@ -336,7 +348,7 @@ def affine_backward(fit, dout, x, W, dW, db, lengths):
 
 
 def _alike(fit: Fit, first: Any, **others: Any) -> None:
-    dtype = first.dtype
+    dtype = _dtype(first)
     if dtype not in _FLOATS:
         raise TypeError(f"an array has dtype {dtype}; expected float32 or float64")
     fit(dtype, ("the array", first, first.shape), *[(name, array, first.shape) for name, array in others.items()])
@@ -417,9 +429,9 @@ def seq2seq_as_one(fit, weights, x, t, source_lengths, target_lengths):
 def seq2seq_forward(fit, weights, x, t, source_lengths, target_lengths):
     _count("weights", weights, 10)
     V1, D = _shape("weights[0]", weights[0], 2)
-    H, V2, dtype = len(weights[2]), len(weights[4]), weights[0].dtype
+    (H, _), (V2, _), dtype = _axes("Wh", weights[2], 2), _axes("weights[4]", weights[4], 2), weights[0].dtype
     _of_model(fit, dtype, "one of the weights", weights, V1, V2, D, H)
-    (N, T1), T2 = x.shape, t.shape[1]
+    (N, T1), (_, T2) = _axes("x", x, 2), _axes("t", t, 2)
     _ids(fit, "x", x, (N, T1), V1)
     _ids(fit, "t", t, (N, T2), V2)
     _lengths(fit, "source_lengths", source_lengths, N, T1)
@@ -453,6 +465,7 @@ def beam_search(fit, W, lstms, attention, output, h0, c0, feeds, residual, lengt
     V, D = _shape("W", W, 2)
     dtype = h0.dtype
     Wc, Wp, W_out, b_out = output
+    T1 = 2**31  # without attention nobody looks at the source
     fit(dtype, ("h0", h0, (L, N, H)), ("c0", c0, (L, N, H)), ("W", W, (V, D)))
     width = H
     if attention is not None:
@@ -462,7 +475,6 @@ def beam_search(fit, W, lstms, attention, output, h0, c0, feeds, residual, lengt
         _if_given(fit, dtype, ("Wq", Wq, (H, A)), ("v", v, (A,)))
         if Wq is None and A != H:
             raise ValueError(f"keys has shape {keys.shape}; expected {(N, T1, H)}")
-        _lengths(fit, "lengths_enc", lengths_enc, N, T1)
         width = E + H
     elif attends or feeds:
         raise ValueError("attention is None; expected it to be given")
@@ -480,6 +492,7 @@ def beam_search(fit, W, lstms, attention, output, h0, c0, feeds, residual, lengt
         fit(dtype, ("Wp", Wp, (width, D)))
         width = D
     fit(dtype, ("W_out", W_out, (width, V)), ("b_out", b_out, (V,)))
+    _lengths(fit, "lengths_enc", lengths_enc, N, T1)
     start_id, sample_size, _ = limits
     _number("start_id", start_id, 0, V - 1)
     _number("sample_size", sample_size, 1, sys.maxsize)
@@ -490,8 +503,9 @@ def best_successors(fit, scores, totals, firsts, count):
     R, V = _shape("scores", scores, 2)
     fit(scores.dtype, ("scores", scores, (R, V)))
     fit(_FLOAT64, ("totals", totals, (R,)))
-    fit(_INT64, ("firsts", firsts, firsts.shape))
-    if firsts.ndim != 1 or not (firsts[0] >= 0 and firsts[-1] <= R and (np.diff(firsts) >= 0).all()):
+    (count_of_firsts,) = _axes("firsts", firsts, 1)
+    fit(_INT64, ("firsts", firsts, (count_of_firsts,)))
+    if not (firsts[0] >= 0 and firsts[-1] <= R and (np.diff(firsts) >= 0).all()):
         raise ValueError(f"firsts is {firsts}; expected numbers that rise from 0 to at most {R}")
     _number("count", count, 1, sys.maxsize)
 
@@ -520,7 +534,7 @@ def _lists(fit: Fit, *lists: Any) -> None:
         _count("a list", arrays, len(lists[0]))
     if not lists[0]:
         return
-    dtype = getattr(lists[0][0], "dtype", None)
+    dtype = _dtype(lists[0][0])
     if dtype not in _FLOATS:
         raise TypeError(f"an array of a list has dtype {dtype}; expected float32 or float64")
     for of_each in zip(*lists):

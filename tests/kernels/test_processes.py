@@ -134,7 +134,7 @@ def train(steps):
         optimizer.update(model.params, model.grads, max_norm=1.0)
     return losses
 other = fastattn.AttentionSeq2seq(40, 24, 32, seed=2)
-expected, steps = other.generate(x, 0, 20), int(sys.argv[1]) if len(sys.argv) > 1 else 150
+expected, steps = other.generate(x, 0, 20), int(sys.argv[1]) if len(sys.argv) > 1 else 60
 before = train(steps)
 calls = []
 def generate(*_):

@@ -183,18 +183,28 @@ def num_shares() -> int:
 
 # A child made by fork has one thread, and the locks as they were: one that another thread held would be held for ever, and what
 # it guards be half done. So a fork waits for a launch, for what is being compiled, and for a request of memory.
+_held_for_fork = False
 
 
-def _before_fork() -> None:
+def hold_for_fork() -> None:
+    """Before a fork; not a second time if it is done."""
+    global _held_for_fork
     _lock.acquire()  # in the order in which a launch takes them
+    if _held_for_fork:
+        _lock.release()
+        return
     global_compiler_lock.acquire()
     buffers.lock_for_fork()
+    _held_for_fork = True
 
 
 def _after_fork() -> None:
-    buffers.unlock_after_fork()
-    global_compiler_lock.release()
-    _lock.release()
+    global _held_for_fork
+    if _held_for_fork:  # else all this was imported in the middle of the fork
+        _held_for_fork = False
+        buffers.unlock_after_fork()
+        global_compiler_lock.release()
+        _lock.release()
 
 
 def _after_fork_in_child() -> None:
@@ -204,4 +214,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=hold_for_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
