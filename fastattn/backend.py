@@ -2,7 +2,7 @@
 
 "compiled" (Numba, the default) is fast; "reference" (plain NumPy) is the oracle. Both hold the same functions. The choice is
 the process's, for all threads. It is read from the environment variable FASTATTN_BACKEND when it is first needed, and
-FASTATTN_NUM_THREADS likewise sets the number of threads, which may exceed the number of cores.
+FASTATTN_NUM_THREADS likewise sets the number of threads.
 """
 
 import importlib
@@ -17,12 +17,13 @@ BACKENDS = ("compiled", "reference")
 
 _backend: str | None = None
 _num_threads: int | None = None
+_in_use = 0, 0  # a number of threads that was asked for, and that of those that there are
 _compiled: ModuleType | None = None  # only when it is imported whole, which takes a while
 _import_lock = threading.RLock()
 
 
 def _before_fork() -> None:
-    """A child of a process in which another thread imports the compiled set would wait for it for ever: a fork waits."""
+    """A child would wait for ever for a thread of its parent that imports the compiled set: a fork waits."""
     _import_lock.acquire()
     jit = sys.modules.get("fastattn_kernels.compiled.engine.jit")
     if hasattr(jit, "hold_for_fork"):  # it does so by itself, but not if it was imported while this waited
@@ -49,9 +50,14 @@ def _checked_num_threads(n: object, source: str) -> int:
 _OTHERS_LIMITS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
+def _cores() -> int:
+    """The cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _available_cores() -> int:
-    """The cores that this process may use: fewer than the machine has, by its affinity or by what is set for other libraries."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those of them that it uses unless it is told to: what is set for other libraries can make them fewer."""
+    cores = _cores()
     for name in _OTHERS_LIMITS:
         given = os.environ.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS has a number for each level
         if given.isdecimal() and int(given) > 0:
@@ -90,7 +96,7 @@ def use_backend(name: str) -> Iterator[None]:
 def get_num_threads() -> int:
     """The number of threads that the compiled kernels use. At first: FASTATTN_NUM_THREADS, or every available core.
 
-    Those are the cores of the process's affinity mask, and no more than OMP_NUM_THREADS and NUMBA_NUM_THREADS, where these are set.
+    Those are the cores of the process's affinity mask, and no more than OMP_NUM_THREADS and NUMBA_NUM_THREADS say.
     """
     global _num_threads
     if _num_threads is None:
@@ -105,11 +111,25 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Let the compiled kernels use ``n`` threads; the results are the same bits for every ``n``. ValueError for n < 1.
 
-    ``n`` may exceed the number of cores, which is of no use. The reference set is NumPy's, whose own threads this does not
-    touch.
+    ``n`` may exceed the number of cores: there are then as many threads as cores, for more would only be in each other's way.
+    The reference set is NumPy's, whose own threads this does not touch.
     """
     global _num_threads
     _num_threads = _checked_num_threads(n, "the number of threads")
+
+
+def _most_threads() -> int:
+    """No more threads than this are of any use."""
+    return _cores()
+
+
+def _threads_in_use() -> int:
+    """The number of threads that there are for the number that was asked for."""
+    global _in_use
+    number = get_num_threads()
+    if _in_use[0] != number:
+        _in_use = number, min(number, _most_threads())
+    return _in_use[1]
 
 
 def _compiled_kernels() -> ModuleType:
@@ -125,7 +145,7 @@ def kernels() -> ModuleType:
     if get_backend() == "reference":
         return importlib.import_module("fastattn_kernels.reference")
     compiled = _compiled or _compiled_kernels()
-    compiled.set_num_threads(get_num_threads())
+    compiled.set_num_threads(_threads_in_use())
     return compiled
 
 

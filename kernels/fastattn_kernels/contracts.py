@@ -1,10 +1,10 @@
 """What each kernel reads and writes, measured against the arrays that it is given, at every call.
 
 Kernels check nothing, and the compiled ones would read past the end of an array that is too short. Layers check what a caller
-hands them, once, at the door; but an array is the caller's, who may change its shape between two calls, put another into a list,
-or a layer into a model. So both kernel sets are reached through the functions here alone (see `guard`): one for each kernel, of
-its name and parameters. They measure shapes, dtypes, how the memory lies, and that ids and lengths are in range of what they are
-taken for. A backward is measured against its forward, whose sizes are kept with the cache.
+hands them, once, at the door; but an array is the caller's, who may change its shape between two calls, put another into a
+list, or a layer into a model. So both kernel sets are reached through the functions here alone (see `guard`): one for each
+kernel, of its name and parameters. They measure shapes, dtypes, how the memory lies, and that ids and lengths are in range of
+what they are taken for. A backward is measured against its forward, whose sizes are kept with the cache.
 
 ValueError for a shape, TypeError for a dtype or what is no array, IndexError for an id.
 """
@@ -263,7 +263,7 @@ def attention_backward(fit, dcs, keys, values, queries, states, v, scale, a, len
 
 
 def _feeding(fit, dtype, axes, keys, values, lstms, Wc, Wq, v):
-    N, T1, L, D, H, K, A, E = axes
+    N, T1, L, _, _, _, A, E = axes
     fit(dtype, ("keys", keys, (N, T1, A)), ("values", values, (N, T1, E)))
     _count("lstms", lstms, 3 * L)
     _feeding_weights(fit, dtype, axes, "", lstms, Wc, Wq, v)
@@ -417,8 +417,8 @@ def _of_model(fit: Fit, dtype: np.dtype, name: str, arrays: Any, V1: int, V2: in
     W1, Wx1, Wh1, b1, W2, Wx2, Wh2, b2, W, b = arrays
     of_x, of_h, of_b = (D, 4 * H), (H, 4 * H), (4 * H,)
     fit(
-        dtype, (name, W1, (V1, D)), (name, Wx1, of_x), (name, Wh1, of_h), (name, b1, of_b), (name, W2, (V2, D)), (name, Wx2, of_x),
-        (name, Wh2, of_h), (name, b2, of_b), (name, W, (2 * H, V2)), (name, b, (V2,)),
+        dtype, (name, W1, (V1, D)), (name, Wx1, of_x), (name, Wh1, of_h), (name, b1, of_b), (name, W2, (V2, D)),
+        (name, Wx2, of_x), (name, Wh2, of_h), (name, b2, of_b), (name, W, (2 * H, V2)), (name, b, (V2,)),
     )  # fmt: skip
 
 
@@ -582,8 +582,8 @@ def adam_update(fit, params, grads, ms, vs, scale, step_size, beta1, beta2, root
 def guard(kernels: dict[str, Any], names: list[str], *, as_lines: bool, measured_within: tuple[str, ...] = ()) -> None:
     """Put in the place of each kernel of a set what measures its arguments first.
 
-    as_lines: whether they have to lie in memory as one line of numbers. measured_within: kernels that measure for themselves what
-    they are given. Kernels call each other past this: what they hand on is their own.
+    as_lines: whether they have to lie in memory as one line of numbers. measured_within: kernels that measure for themselves
+    what they are given. Kernels call each other past this: what they hand on is their own.
     """
     fit = _fit_as_lines if as_lines else _fit
     for name in names:

@@ -1,4 +1,4 @@
-"""Random public calls, with lists, parts, arrays and their metadata changed in between: any exception will do, a crash will not.
+"""Random public calls; lists, parts, arrays and their metadata are changed in between. Any exception will do, a crash will not.
 
 python random_calls.py BACKEND SEED ROUNDS
 """
@@ -11,9 +11,22 @@ import numpy as np
 
 import fastattn
 from fastattn.layers import (
-    LSTM, Affine, Attention, AttentionLayer, BiLSTM, CEloss, Embedding, EmbeddingLSTM, InputFeedingLSTM, Softmax, SoftmaxCrossEntropy,
-    SoftmaxLayer, StackedLSTM, Tanh, WeightSum,
-)  # fmt: skip
+    LSTM,
+    Affine,
+    Attention,
+    AttentionLayer,
+    BiLSTM,
+    CEloss,
+    Embedding,
+    EmbeddingLSTM,
+    InputFeedingLSTM,
+    Softmax,
+    SoftmaxCrossEntropy,
+    SoftmaxLayer,
+    StackedLSTM,
+    Tanh,
+    WeightSum,
+)
 from fastattn.models import AttentionSeq2seq
 from fastattn.training import SGD, AdaGrad, Adam, RMSprop, clip_grads
 

@@ -163,11 +163,13 @@ print(len(wrong))
     assert run_python(code, NUMBA_THREADING_LAYER=layer).strip() == "0"
 
 
-def test_more_threads_than_cores_from_the_environment():
+def test_more_threads_than_cores_are_as_many_threads_as_cores():
     code = "from fastattn import backend; backend.kernels()\n" + PRODUCT.replace("    compiled.set_num_threads(2)\n", "")
-    code += "from fastattn_kernels.compiled.engine import jit; print(right(product()), jit._threads, len(jit._pool._threads))"
-    helpers = min(5, len(os.sched_getaffinity(0))) - 1  # besides the one that launches
-    assert run_python(code, FASTATTN_NUM_THREADS="5").split() == ["True", "5", str(helpers)]
+    code += "from fastattn_kernels.compiled.engine import jit\n"
+    code += "print(right(product()), backend.get_num_threads(), jit._threads, len(jit._pool._threads))"
+    cores = len(os.sched_getaffinity(0))
+    threads = min(cores, 64)
+    assert run_python(code, FASTATTN_NUM_THREADS="64").split() == ["True", "64", str(threads), str(threads - 1)]
 
 
 POOL = "from fastattn_kernels.compiled.engine import jit, threads\n" + PRODUCT + "from time import sleep, monotonic\n"
@@ -405,3 +407,49 @@ def test_what_is_called_by_name_is_called_by_a_name_of_the_module():
                 if isinstance(node, ast.Name):
                     assert id(vars(module).get(node.id)) not in jit._separates, f"{name}.{function.name}: {node.id}"
     assert {"matmul", "multiply_rows", "attend", "forward_of_samples", "softmax_row"} <= found
+
+
+LEAVES = """
+import numpy as np
+from fastattn_kernels import compiled
+from fastattn_kernels.compiled.engine.jit import shared
+from fastattn_kernels.compiled.engine.vector import clear
+
+@shared
+def _one_beyond(share, shares, x):
+    for i in range(share, x.size + 1, shares):
+        x[i] = 1
+
+@shared
+def _cleared_beyond(share, shares, x):
+    clear(x, share, x.size)
+
+memory = np.zeros(64, np.float32)
+for kernel in (_one_beyond, _cleared_beyond):
+    for threads in (1, 2):
+        compiled.set_num_threads(threads)
+        try:
+            kernel(memory[:32] if kernel is _one_beyond or threads == 2 else memory[:32][:0])
+            print("nothing")
+        except IndexError as error:
+            print(error)
+y = compiled.softmax_forward(np.ones((2, 3), np.float32), None)
+print(np.allclose(y, 1 / 3), compiled.cache_folder().endswith("checked"))
+"""
+
+
+def test_a_kernel_that_leaves_an_array_is_an_error_where_bounds_are_checked(tmp_path):
+    path = tmp_path / "leaves.py"  # with a file, for Numba reads the source
+    path.write_text(LEAVES)
+    out = run_python(f"import runpy; runpy.run_path({str(path)!r})", FASTATTN_CHECK_BOUNDS="1").splitlines()
+    beyond = "the kernel {} reads or writes beyond an array".format
+    assert out == [beyond("_one_beyond")] * 2 + ["nothing", beyond("_cleared_beyond"), "True True"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tests", ["kernels/test_kernels.py", "layers", "models"])
+def test_no_kernel_leaves_an_array(tests):
+    path = Path(__file__).parents[1] / tests
+    code = f"import pytest; raise SystemExit(pytest.main(['-q', '-x', '-p', 'no:cacheprovider', {str(path)!r}]))"
+    out = run_python(code, FASTATTN_CHECK_BOUNDS="1")
+    assert " passed" in out or "100%" in out

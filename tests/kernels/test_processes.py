@@ -215,7 +215,7 @@ def test_denormals_are_zeros_in_the_kernels_and_stay_what_they_are_elsewhere():
         x86 = os.uname().machine in ("x86_64", "i686") if hasattr(os, "uname") else False
         assert out.any() != x86
         seen = []
-        thread = threading.Thread(target=lambda x=x: seen.append((x * 1).all()))
+        thread = threading.Thread(target=lambda x=x, seen=seen: seen.append((x * 1).all()))
         thread.start()
         thread.join()
         assert seen == [True]

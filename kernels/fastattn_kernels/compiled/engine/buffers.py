@@ -75,7 +75,7 @@ def _free_block(size: int) -> _Block:
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     """Like ``np.empty``: a C-contiguous array, whose data starts on a cache line unless it is small.
 
-    A signal handler may ask for memory in the middle of another request of its own thread, between the choice of a block and the
+    A signal handler may ask for memory in the middle of a request of its own thread, between the choice of a block and the
     making of its array, when the block counts as free. It gets memory that is not of the pool.
     """
     global _is_busy

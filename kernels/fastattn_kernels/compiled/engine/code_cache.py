@@ -9,6 +9,7 @@ A folder is used only if its path is absolute, and each folder on the path belon
 by others. (In a folder like /tmp, where nobody can rename what is another's, it may lie.)
 """
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -152,10 +153,8 @@ def _write(path: str, content: bytes) -> None:
             file.write(_MAGIC + hashlib.sha256(content).digest() + content)
         os.replace(beside, path)
     except OSError:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(beside)
-        except OSError:
-            pass
         raise
 
 

@@ -16,7 +16,7 @@ from .activation import sigmoid, tanh
 from .cpu import GROUP_BYTES
 from .jit import leaf
 from .values import Place
-from .vector import broadcast, data, fused_multiply_add, load_vector, store_vector
+from .vector import broadcast, check_range, data, fused_multiply_add, load_vector, store_vector
 
 _i32, _i64 = ir.IntType(32), ir.IntType(64)
 LANES = GROUP_BYTES // 4
@@ -116,10 +116,12 @@ def for_each_group(builder, H, body):
         body(whole, builder.icmp_signed("<", lanes, broadcast(builder, rest, lanes.type)))
 
 
-def rows_at(context, builder, signature, places, indices, vectors):
-    """Rows, from the places where they begin, and which arguments these are."""
+def rows_at(context, builder, signature, places, indices, vectors, H=None):
+    """Rows, from the places where they begin, and which arguments these are. H: how many numbers they have at least."""
     for place, i in zip(places, indices):
         array, at = cgutils.unpack_tuple(builder, place)
+        if H is not None:
+            check_range(context, builder, signature.args[i].types[0], array, at, H)
         yield Row(vectors, builder.gep(data(context, builder, signature.args[i].types[0], array), [at]))
 
 
@@ -135,7 +137,7 @@ def _emit_forward(typingctx, H, z, c_prev, c, h):
     def emit(context, builder, signature, arguments):
         H, *places = arguments
         v = Vectors(builder)
-        z, c_prev, c, h = rows_at(context, builder, signature, places, (1, 2, 3, 4), v)
+        z, c_prev, c, h = rows_at(context, builder, signature, places, (1, 2, 3, 4), v, H)
         f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
         half = v.constant(0.5)
 
@@ -174,7 +176,7 @@ def _emit_backward(typingctx, H, dhs, dh, dc, z, c, c_prev):
     def emit(context, builder, signature, arguments):
         H, *places = arguments
         v = Vectors(builder)
-        dhs, dh, dc, z, c, c_prev = rows_at(context, builder, signature, places, (1, 2, 3, 4, 5, 6), v)
+        dhs, dh, dc, z, c, c_prev = rows_at(context, builder, signature, places, (1, 2, 3, 4, 5, 6), v, H)
         f_row, g_row, i_row, o_row = _gate_rows(v, z, H)
         one = v.constant(1)
 

@@ -18,9 +18,9 @@ BLOCK = 1 << 14
 _FLOATS = (np.dtype("float32"), np.dtype("float64"))
 _SINGLE_LINE = 0x1 | 0x100 | 0x400  # of an array's flags: C-contiguous, aligned, writeable
 
-# An array as NumPy lays it down, after what all of Python's objects begin with: the address of its numbers, how many axes it has,
-# the address of its shape, that of its strides, its base, its dtype, its flags. A step of an optimizer measures forty arrays and
-# more; read in compiled code they take a microsecond, asked one by one a hundred.
+# An array as NumPy lays it down, after what all of Python's objects begin with: the address of its numbers, how many axes it
+# has, the address of its shape, that of its strides, its base, its dtype, its flags. A step of an optimizer measures forty
+# arrays and more; read in compiled code they take a microsecond, asked one by one a hundred.
 _DATA = object.__basicsize__ // 8
 _AXES, _SHAPE, _DTYPE, _FLAGS, _HEAD = _DATA + 1, _DATA + 2, _DATA + 5, _DATA + 6, _DATA + 7
 _TYPE = _DATA - 1  # of the object: the last of what all begin with
@@ -85,7 +85,7 @@ def _blocks(sizes):
 
 
 def line(*lists):
-    """Several lists of arrays of like shapes as lines of numbers, measured: an error if they are not alike, or not of one dtype.
+    """Several lists of arrays of like shapes as lines of numbers. An error if they are not alike, or not of one dtype.
 
     The addresses of the arrays (number of lists, number of arrays), int64; the blocks of a line, each which array, and from
     which number to which (number of blocks, 3), int64; and how many numbers a line has.

@@ -22,6 +22,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .code_cache import CHECK_BOUNDS
 from .cpu import GROUP_BYTES, GROUPS, TILE
 from .jit import leaf
 from .values import Ahead, EvenRows, Floats, Matrix, Panels, Rows
@@ -47,6 +48,17 @@ def number_type(dtype):
 def data(context, builder, array_type, array):
     """The pointer to the first element of an array."""
     return context.make_array(array_type)(context, builder, array).data
+
+
+def check_range(context, builder, array_type, array, start, count):
+    """With ``FASTATTN_CHECK_BOUNDS``, end the function with an IndexError unless array[start : start + count] is there."""
+    if not CHECK_BOUNDS:
+        return
+    size = context.make_array(array_type)(context, builder, array).nitems
+    is_beyond = builder.icmp_signed(">", builder.add(start, count), size)
+    is_beyond = builder.or_(is_beyond, builder.icmp_signed("<", start, _i64(0)))
+    with cgutils.if_unlikely(builder, builder.and_(is_beyond, builder.icmp_signed("!=", count, _i64(0)))):
+        context.call_conv.return_user_exc(builder, IndexError, ("a range is out of bounds",))
 
 
 def even_row(context, builder, even_rows_type, even_rows, index):
@@ -338,6 +350,8 @@ def copy(typingctx, source, start, target, position, count):
 
     def emit(context, builder, signature, arguments):
         source, start, target, position, count = arguments
+        check_range(context, builder, signature.args[0], source, start, count)
+        check_range(context, builder, signature.args[2], target, position, count)
         source = builder.gep(data(context, builder, signature.args[0], source), [start])
         target = builder.gep(data(context, builder, signature.args[2], target), [position])
         cgutils.raw_memcpy(builder, target, source, count, signature.args[0].dtype.bitwidth // 8)
@@ -354,6 +368,7 @@ def copy_from(typingctx, address, start, target, position, count):
     def emit(context, builder, signature, arguments):
         address, start, target, position, count = arguments
         number = number_type(signature.args[2].dtype)
+        check_range(context, builder, signature.args[2], target, position, count)
         source = builder.gep(builder.inttoptr(address, number.as_pointer()), [start])
         target = builder.gep(data(context, builder, signature.args[2], target), [position])
         cgutils.raw_memcpy(builder, target, source, count, signature.args[2].dtype.bitwidth // 8)
@@ -370,6 +385,7 @@ def copy_to(typingctx, source, position, address, start, count):
     def emit(context, builder, signature, arguments):
         source, position, address, start, count = arguments
         number = number_type(signature.args[0].dtype)
+        check_range(context, builder, signature.args[0], source, position, count)
         source = builder.gep(data(context, builder, signature.args[0], source), [position])
         target = builder.gep(builder.inttoptr(address, number.as_pointer()), [start])
         cgutils.raw_memcpy(builder, target, source, count, signature.args[0].dtype.bitwidth // 8)
@@ -385,6 +401,7 @@ def clear(typingctx, array, position, count):
 
     def emit(context, builder, signature, arguments):
         array, position, count = arguments
+        check_range(context, builder, signature.args[0], array, position, count)
         pointer = builder.gep(data(context, builder, signature.args[0], array), [position])
         itemsize = _i64(signature.args[0].dtype.bitwidth // 8)
         cgutils.memset(builder, pointer, builder.mul(count, itemsize), 0)
