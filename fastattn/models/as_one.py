@@ -69,7 +69,7 @@ class Seq2seqAsOne(AsOne):
     def backward(self, dloss: float) -> None:
         """Once for each forward."""
         kernels, cache = self._recall()
-        dloss, weights = float(dloss), self.weights()
+        dloss, weights = float(dloss), self.params  # the kernel measures them, and the gradients
         self._use_up()
         lstm_enc, lstm_dec = cast(LSTM, self.layers[1]), cast(LSTM, self.layers[3])
         lstm_enc.dh = lstm_enc.dc = None  # it started from zeros
