@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from fastattn_kernels.compilation import compilation as compilation
+
 BACKENDS = ("compiled", "reference")
 
 _backend: str | None = None

@@ -37,9 +37,10 @@ class EpochRecord:
 
     ``loss``, ``valid_loss``: the mean over all target tokens, in nats; ``valid_exact_match``: the part, from 0 to 1,
     of the held-out samples that greedy search gets right in every token (both None without validation data).
-    ``seconds``: the time of the training steps alone, validation and callbacks left out; ``tokens_per_second``: over
-    that time, and counting what ``Samples.tokens`` counts. ``valid_token_error_rate``: the fewest insertions, deletions
-    and replacements (Levenshtein 1966) that turn the answers into the targets, over the tokens of the targets.
+    ``seconds``: the time of the training steps alone; validation, callbacks and the compilation of kernels are left out;
+    ``tokens_per_second``: over that time, and counting what ``Samples.tokens`` counts. ``valid_token_error_rate``: the
+    fewest insertions, deletions and replacements (Levenshtein 1966) that turn the answers into the targets, over the tokens
+    of the targets.
     ``step``: the steps so far, over all fits; ``learning_rate``: that of the last of them. ``best``: whether no epoch of
     the fit before this one was as good by the fit's metric; None without validation data.
     """
@@ -54,6 +55,19 @@ class EpochRecord:
     step: int | None = None
     learning_rate: float | None = None
     best: bool | None = None
+
+
+def epoch_line(record: EpochRecord, last: int | None) -> str:
+    """An epoch in a line. last: the number of the last one."""
+    parts = [f"epoch {record.epoch}/{last}", f"loss {record.loss:.4f}"]
+    if record.valid_loss is not None:
+        held_out = [f"held out: loss {record.valid_loss:.4f}"]
+        if record.valid_exact_match is not None:
+            held_out.append(f"exact match {record.valid_exact_match:.2%}")
+        if record.valid_token_error_rate is not None:
+            held_out.append(f"token error rate {record.valid_token_error_rate:.2%}")
+        parts.append(", ".join(held_out))
+    return "  ".join([*parts, f"{record.tokens_per_second:,.0f} tokens/s", f"{record.seconds:.1f} s"])
 
 
 @dataclass(frozen=True)

@@ -683,3 +683,21 @@ def test_the_compiled_kernels_learn_the_same(pairs, tmp_path, module):
         return [json.loads(line)["loss"] for line in lines]
 
     np.testing.assert_allclose(losses("compiled"), losses("reference"), rtol=1e-5)
+
+
+def test_a_pipe_is_told_in_one_line_that_kernels_compile(pairs, tmp_path, fastattn_command, monkeypatch):
+    from fastattn import backend
+    from fastattn.training import Trainer
+
+    train_step = Trainer._train_step
+
+    def compiling(self, *arguments):
+        if self.step < 2:
+            backend.compilation.begin()
+            backend.compilation.end()
+        return train_step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_train_step", compiling)
+    monkeypatch.setattr(backend, "cache_folder", lambda: "/somewhere")
+    code, _, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--epochs", 1, *TINY)
+    assert (code, one_line(err)) == (0, "compiling kernels (once on this machine)")
