@@ -203,6 +203,21 @@ class ModelConfig:
         free = {name: getattr(self, name) for name in FREE}
         return self == replace(plain, **free)
 
+    def in_words(self) -> str:
+        """The sizes, and the choices that are not at their defaults, as in "9 to 8 tokens, embedding 5, hidden 7, residual"."""
+        V_source, V_target, D, H = self.sizes
+        words = [f"{V_source} to {V_target} tokens", f"embedding {D}", f"hidden {H}"]
+        plain = type(self)(V_source, D, H, V_target)
+        for name in (field.name for field in fields(self)[4:]):
+            value = getattr(self, name)
+            if value == getattr(plain, name) or (name == "attention_size" and value == H):
+                continue
+            if isinstance(value, DropoutRatios):
+                value = ", ".join(f"{place} {ratio:g}" for place, ratio in value._asdict().items() if ratio)
+                value = f"({value})"
+            words.append(name.replace("_", " ") + ("" if value is True else f" {str(value).lower()}"))
+        return ", ".join(words)
+
     def to_json(self) -> dict[str, Any]:
         """Every choice, in JSON's types."""
         return {**asdict(self), "dropout": self.ratios._asdict()}

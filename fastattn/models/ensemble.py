@@ -30,3 +30,6 @@ class Ensemble(Searching):
 
     def _members(self) -> Sequence[AttentionSeq2seq]:
         return self.models
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(map(repr, self.models))}>"

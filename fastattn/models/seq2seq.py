@@ -122,6 +122,10 @@ class AttentionSeq2seq(RunsAsOne, Searching, Model):
         sizes = [choices.pop(name) for name in ("source_vocabulary", "embedding", "hidden")]
         return cls(*sizes, seed=seed, **choices)
 
+    def __repr__(self) -> str:
+        weights = sum(param.size for param in self.params)
+        return f"<{type(self).__name__} of {self.config.in_words()}: {weights:,} weights>"
+
     def named_params(self) -> dict[str, Array]:
         """The arrays of ``params``, in their order, under names such as "encoder.lstm.0.forward.Wx"."""
         return dict(zip(tensor_shapes(self.config), self.params, strict=True))

@@ -4,7 +4,7 @@ from fastattn.evaluation import Score, edit_distance, score
 
 from .model_folder import ModelFolderError, load, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
-from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning, epoch_line
+from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning, epoch_line
 from .run import SplitPairs, TrainingRun, train
 from .schedule import (
     SCHEDULES,
@@ -38,6 +38,7 @@ __all__ = [
     "DivergedError",
     "Done",
     "EpochRecord",
+    "History",
     "InverseSqrt",
     "Linear",
     "ModelFolderError",

@@ -25,7 +25,7 @@ from fastattn.models import AttentionSeq2seq
 from .interruptions import interruptions_held
 from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, save
 from .optimizer import SGD, Adam, AdamW, Optimizer
-from .records import EpochRecord, Outcome, StepRecord
+from .records import EpochRecord, History, Outcome, StepRecord
 from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, Settings, SettingsError, TrainingSettings
 from .stored import stored_pairs
 from .trainer import Trainer
@@ -76,7 +76,7 @@ class TrainingRun:
         _check_sizes(self.settings.training, self.corpus, self._train)
         _check_writing(self.folder)
         self.translator = translator
-        self.history: list[EpochRecord] = []
+        self.history = History()
         self.saved: int | None = None
         self.outcome: Outcome | None = None
 

@@ -23,7 +23,7 @@ from .display import Display, new_display
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
 from .progress import Meter, Run
-from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning
 from .samples import Comparison, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
 from .stopping import METRICS, Clock, Metric, Watch, rank_of, said, score_of
@@ -100,8 +100,8 @@ class Trainer:
         max_minutes: float | None = None,
         on_step: Callable[[StepRecord], object] | None = None,
         log_every: int = 100,
-    ) -> list[EpochRecord]:
-        """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each.
+    ) -> History:
+        """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each (`History`).
 
         In their place x may be a `StoredCorpus`, whose ids are on disk, and so may validation_data.
 
@@ -208,9 +208,9 @@ class Trainer:
                 f'{needed_by[0]} goes by the {METRICS[metric]}, but the model cannot generate; expected metric="loss"'
             )
 
-    def _fit(self, run: Run) -> list[EpochRecord]:
+    def _fit(self, run: Run) -> History:
         self.outcome = None
-        records: list[EpochRecord] = []
+        records = History()
         last = self.epoch + run.max_epoch
         display = new_display(run.progress, run.max_epoch * run.samples.tokens, last)
         with display, backend.compilation.told(display.compiling):

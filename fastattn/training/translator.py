@@ -91,6 +91,12 @@ class Translator:
         self.max_target_tokens = max_target_tokens
         self.reading = reading
 
+    def __repr__(self) -> str:
+        symbols = [f"{len(each)} {each.token_kind}" for each in (self.source_vocabulary, self.target_vocabulary)]
+        backwards = ", from the source's end" if self.reverse_source else ""
+        limit = f"at most {self.max_target_tokens} tokens an answer"
+        return f"<{type(self).__name__} of {symbols[0]} to {symbols[1]} tokens{backwards}, {limit}, by {self.searching!r}>"
+
     @property
     def models(self) -> list[AttentionSeq2seq]:
         """The model, or those of the ensemble."""
