@@ -4,6 +4,8 @@ The beam search of one model is one kernel. All else goes step by step, by one m
 of several are averaged at each step. As in `search`, nothing is kept for a backward, and nothing dropped.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -3,6 +3,8 @@
 The options and their formulas stand in docs/models.md.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property

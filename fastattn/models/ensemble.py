@@ -1,5 +1,7 @@
 """Several models as one."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from .searching import Searching

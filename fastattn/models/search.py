@@ -6,6 +6,8 @@ and its backward disturbs neither, and dropout has no part in it.
 Of equal scores the lowest id wins. After a sample's ``end_id`` come only more of them, with weights of zero.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

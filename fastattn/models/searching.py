@@ -1,5 +1,7 @@
 """What finds targets: the searches that a model has, and an ensemble of models."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 

@@ -1,5 +1,7 @@
 """The whole model: encoder, attentive decoder, loss."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Self

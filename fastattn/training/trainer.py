@@ -1,5 +1,7 @@
 """Training: epochs of shuffled batches, with a progress bar, validation, and a stop when the loss is no number."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect

@@ -1,5 +1,7 @@
 """Text to text: a model together with its vocabularies."""
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
