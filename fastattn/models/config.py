@@ -22,6 +22,8 @@ FREE = ("dtype", "dropout", "recurrent_dropout", "word_dropout", "label_smoothin
 
 # Of a width, a vocabulary or a number of layers: NumPy has no words for an array beyond any address.
 MAX_SIZE = 2**24
+# Far deeper than anybody has trained LSTMs; of more, the layers alone take minutes to build.
+MAX_LAYERS = 100
 
 
 class DropoutRatios(NamedTuple):
@@ -76,8 +78,10 @@ class ModelConfig:
         object.__setattr__(self, name, value)  # the class is frozen for everybody else
 
     def _check_each(self) -> None:
-        for name in ("source_vocabulary", "embedding", "hidden", "encoder_layers", "decoder_layers"):
+        for name in ("source_vocabulary", "embedding", "hidden"):
             self._set(name, checks.size(name, getattr(self, name), highest=MAX_SIZE))
+        for name in ("encoder_layers", "decoder_layers"):
+            self._set(name, checks.size(name, getattr(self, name), highest=MAX_LAYERS))
         for name in ("target_vocabulary", "encoder_hidden", "attention_size", "attentional_size"):
             if getattr(self, name) is not None:
                 self._set(name, checks.size(name, getattr(self, name), highest=MAX_SIZE))

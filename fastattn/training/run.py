@@ -26,8 +26,8 @@ from .interruptions import interruptions_held
 from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, save
 from .optimizer import SGD, Adam, AdamW, Optimizer
 from .records import EpochRecord, History, Outcome, StepRecord
-from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, Settings, SettingsError, TrainingSettings
-from .stored import stored_pairs
+from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, DataSettings, Settings, SettingsError, TrainingSettings
+from .stored import SourceLimit, stored_pairs
 from .trainer import Trainer
 from .translator import Translator
 
@@ -233,10 +233,10 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, words)
     if data.pairs is None:
         return SplitPairs("the built-in dates", *split_dates(date_pairs()))
-    file = PairsFile.read(data.pairs, data.reading)
+    file = _read_pairs(data.pairs, data)
     name = shown_name(data.pairs)
     if data.valid is not None:
-        valid = PairsFile.read(data.valid, data.reading)
+        valid = _read_pairs(data.valid, data)
         words = passed_over(file.blank_lines + valid.blank_lines, file.comment_lines + valid.comment_lines)
         return SplitPairs(name, file.pairs, valid.pairs, words)
     if not data.valid_fraction:
@@ -245,6 +245,14 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         return SplitPairs(name, *split_pairs(file.pairs, data.valid_fraction, settings.training.seed), file.passed_over())
     except ValueError as error:
         raise SettingsError(f"{name}: {error}; with a valid fraction of 0 none are held out") from error
+
+
+def _read_pairs(path: str, data: DataSettings) -> PairsFile:
+    file = PairsFile.read(path, data.reading)
+    check = SourceLimit(data)
+    for (source, _), line in zip(file.pairs, file.lines, strict=True):
+        check(path, line, source)
+    return file
 
 
 def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from fastattn import backend
 from fastattn.data import StoredCorpus
+from fastattn.data.words import counted
 from fastattn.layers import checks
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
@@ -238,7 +239,9 @@ class Trainer:
                 # The mean of several epochs is validated once more, in the end.
                 run.clock.reserve = (run.clock.seconds - stopped) * (2 if run.averages else 1)
                 if run.watch.is_over:
-                    run.ended = f"no better {METRICS[run.metric]} for {run.watch.patience} epochs, up to epoch {self.epoch}"
+                    run.ended = (
+                        f"no better {METRICS[run.metric]} for {counted(run.watch.waited, 'epoch')}, up to epoch {self.epoch}"
+                    )
                 elif run.clock.is_up(run.step_seconds):
                     run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
             self.outcome = self._leave_weights(run, records)
@@ -435,7 +438,8 @@ class Trainer:
             epochs = run.kept.epochs
             if run.averages:
                 why = f"the best by {METRICS[run.metric]}" if run.keeps == "best" else "the last"
-                kept = f"the mean of the weights of epochs {', '.join(map(str, epochs))} was kept, {why}"
+                of_epochs = f"epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}"
+                kept = f"the mean of the weights of {of_epochs} was kept, {why}"
                 if run.validation is not None:
                     loss, exact_match, errors = self._validate(run)
                     record = replace(record, valid_loss=loss, valid_exact_match=exact_match, valid_token_error_rate=errors)
@@ -445,7 +449,8 @@ class Trainer:
                 kept = f"{average}epoch {record.epoch} was kept, the best: {said(record, run.metric)}"
         elif run.ema is not None:
             put(self.model.params, run.ema.mean)
-        ended = run.ended or f"all {run.max_epoch} epochs were made"
+        all_epochs = "the one epoch was made" if run.max_epoch == 1 else f"all {counted(run.max_epoch, 'epoch')} were made"
+        ended = run.ended or all_epochs
         return Outcome(epochs, kept, ended, record.valid_loss, record.valid_exact_match, record.valid_token_error_rate)
 
 

@@ -125,7 +125,7 @@ class Translator:
                 raise SourceError(index, str(error)) from error
             size = len(self.source_vocabulary.tokenize(sources[-1]))
             if size > MAX_SOURCE_TOKENS:
-                raise SourceError(index, _wrong_size(size))
+                raise SourceError(index, wrong_size(size))
         return sources
 
     def unknown_symbols(self, text: str) -> list[str]:
@@ -314,7 +314,7 @@ class Translator:
         sources = self.sources([text])
         symbols = self.source_vocabulary.tokenize(sources[0])
         if not symbols:
-            raise SourceError(0, _wrong_size(0))
+            raise SourceError(0, wrong_size(0))
         x, lengths = encode_sources(sources, self.source_vocabulary, reverse_source=self.reverse_source)
         ids, weights = self.searching.generate(
             x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True
@@ -329,7 +329,8 @@ def _copy(text: str) -> Answer:
     return Answer(text, score=np.nan, log_probability=np.nan, tokens=(), token_log_probabilities=(), ended=False)
 
 
-def _wrong_size(tokens: int) -> str:
+def wrong_size(tokens: int) -> str:
+    """What is said of a source with too few or too many tokens."""
     return f"the source has {tokens} tokens; expected 1 to {MAX_SOURCE_TOKENS}"
 
 

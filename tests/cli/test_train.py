@@ -380,7 +380,7 @@ def test_a_line_says_which_epoch_was_kept_and_why(pairs, tmp_path, fastattn_comm
         *command, "--keep", "best", "--patience", 1, "--metric", "exact_match", "--learning-rate", 1e-9
     )
     assert err == ""
-    kept = "epoch 1 was kept, the best: exact match 0.00%; no better exact match for 1 epochs, up to epoch 2"
+    kept = "epoch 1 was kept, the best: exact match 0.00%; no better exact match for 1 epoch, up to epoch 2"
     assert out.splitlines()[-3] == kept
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["best"] for line in history] == [True, False]

@@ -332,6 +332,9 @@ def test_a_config_of_very_many_layers_is_refused_at_once(folder):
     config = json.loads((folder / "config.json").read_text())
     config["model"]["encoder_layers"] = 10**7
     (folder / "config.json").write_text(json.dumps(config))
+    refused(folder / "config.json", "the model: encoder_layers is 10000000; expected at most 100")
+    config["model"]["encoder_layers"] = 100
+    (folder / "config.json").write_text(json.dumps(config))
     refused(folder / "model.safetensors", r"encoder.lstm.1.forward.Wx is absent; expected F32 \(7, 28\)")
 
 
