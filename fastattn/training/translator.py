@@ -9,12 +9,15 @@ from operator import attrgetter
 
 import numpy as np
 
-from fastattn.data import END, PLAIN, START, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
+from fastattn.data import END, PADDING, PLAIN, START, UNKNOWN, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
 from fastattn.data.reading import split_features
 from fastattn.layers.checks import Array
 from fastattn.models import AttentionSeq2seq, Ensemble, SearchResult
 
 BATCH_SIZE = 256
+
+# Symbols that stand for nothing in a text.
+NEVER_ANSWERED = (PADDING, START, UNKNOWN)
 
 # Hypotheses that are followed at once: of a wider beam fewer texts share a batch.
 MAX_HYPOTHESES = 2048
@@ -151,6 +154,7 @@ class Translator:
                 START,
                 self.max_target_tokens,
                 end_id=END,
+                forbidden=NEVER_ANSWERED,
                 lengths=lengths,
                 beam=beam,
                 length_penalty=length_penalty,
@@ -182,6 +186,7 @@ class Translator:
                 START,
                 self.max_target_tokens,
                 end_id=END,
+                forbidden=NEVER_ANSWERED,
                 lengths=lengths,
                 beam=beam,
                 n_best=n_best,
@@ -219,6 +224,7 @@ class Translator:
                 self.max_target_tokens,
                 seed=seed,
                 end_id=END,
+                forbidden=NEVER_ANSWERED,
                 lengths=lengths,
                 draws=draws,
                 temperature=temperature,
@@ -317,7 +323,7 @@ class Translator:
             raise SourceError(0, wrong_size(0))
         x, lengths = encode_sources(sources, self.source_vocabulary, reverse_source=self.reverse_source)
         ids, weights = self.searching.generate(
-            x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True
+            x, START, self.max_target_tokens, end_id=END, forbidden=NEVER_ANSWERED, lengths=lengths, return_attention=True
         )
         ended = np.flatnonzero(ids[0] == END)
         T2 = int(ended[0]) + 1 if len(ended) else self.max_target_tokens

@@ -229,7 +229,7 @@ def _trace(n, limits, T1, history, log_ps, weights, steps, places, ids, log_p, a
 @shared
 def _search(
     share, shares, block, shape: Shape, limits: Limits, alpha, source: Source, lengths, prepared: Prepared, slots: Slots,
-    history: History, log_ps, best_scores, best_totals, best_steps, best_places, ids, log_p, attention, tiles,
+    history: History, log_ps, best_scores, best_totals, best_steps, best_places, ids, log_p, attention, tiles, forbidden,
 ):  # fmt: skip
     N, T1, L, V, D, H = shape.N, shape.T1, shape.L, shape.V, shape.D, shape.H
     beam, S, R = limits.beam, limits.sample_size, shape.N * limits.beam
@@ -319,7 +319,7 @@ def _search(
                 slot = n * beam + k
                 of_slot = slots.scores[slot * limits.score_step : slot * limits.score_step + V]
                 found = offer_successors(
-                    of_slot, totals[slot], k, found, found_rows, found_tokens, found_log_p, found_totals
+                    of_slot, totals[slot], k, forbidden, found, found_rows, found_tokens, found_log_p, found_totals
                 )  # fmt: skip
             at, opened = (n * S + t) * beam, 0
             for j in range(found):
@@ -368,7 +368,9 @@ def _products(shape: Any, limits: Any, fed: int, V: int, by_token: bool, has_que
     ]
 
 
-def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends):
+def beam_search(
+    W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends, forbidden
+):
     start_id, sample_size, end_id = limits
     dtype, (L, N, H), (V, D) = h0.dtype, h0.shape, W.shape
     keys, values, Wq, v, scale = (None, None, None, None, 1) if attention is None else attention
@@ -423,7 +425,7 @@ def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_en
     )
     _search(
         block_of_samples(lengths_enc, N), shape, bounds, float(alpha), source, all_lengths(lengths_enc, N, T1), prepared, slots,
-        history, np.empty(steps), best_scores, best_totals, best_steps, best_places, ids, log_p, flat(found), tiles,
+        history, np.empty(steps), best_scores, best_totals, best_steps, best_places, ids, log_p, flat(found), tiles, forbidden,
         shares=len(tiles), work=2 * R * sample_size * sum(depth * columns for depth, columns in products) if N > 1 else 0,
     )  # fmt: skip
     return ids, best_steps + 1, best_scores, log_p, found if attends else None
