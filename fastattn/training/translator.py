@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Self
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from fastattn.data import END, PADDING, PLAIN, START, UNKNOWN, UNKNOWN_CHOICES, 
 from fastattn.data.reading import split_features
 from fastattn.layers.checks import Array
 from fastattn.models import AttentionSeq2seq, Ensemble, SearchResult
+
+from . import model_folder
 
 BATCH_SIZE = 256
 
@@ -101,6 +105,19 @@ class Translator:
         backwards = ", from the source's end" if self.reverse_source else ""
         limit = f"at most {self.max_target_tokens} tokens an answer"
         return f"<{type(self).__name__} of {symbols[0]} to {symbols[1]} tokens{backwards}, {limit}, by {self.searching!r}>"
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the model and all that is needed to use it to a folder, new or with a model that is replaced.
+
+        ``Translator.load`` gives a translator with the same answers. TypeError for an ensemble; OSError where a file cannot be
+        written.
+        """
+        model_folder.save(folder, self)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """What ``save`` or a training run wrote. ModelFolderError, which names the file, for anything else."""
+        return cls(**model_folder.read(folder))
 
     @property
     def models(self) -> list[AttentionSeq2seq]:
@@ -329,6 +346,11 @@ class Translator:
         T2 = int(ended[0]) + 1 if len(ended) else self.max_target_tokens
         columns = slice(None, None, -1) if self.reverse_source else slice(None)
         return symbols, ids[0, :T2].tolist(), weights[0, :T2, columns]
+
+
+def load(folder: str | os.PathLike[str]) -> Translator:
+    """`Translator.load`."""
+    return Translator.load(folder)
 
 
 def _copy(text: str) -> Answer:

@@ -276,7 +276,7 @@ def test_bad_json_is_refused(folder, name, content, reason):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("format_version", 4, "format_version is 4; this fastattn reads 1 to 3"),
+        ("format_version", 5, "format_version is 5; this fastattn reads 1 to 3"),
         ("format_version", True, "format_version is True; this fastattn reads 1 to 3"),
         ("format_version", None, "format_version is None"),
         ("format_version", 3, "the reading: a reading must be a JSON object, got NoneType"),
