@@ -37,7 +37,7 @@ class Display:
         """While kernels compile, of which ``count`` are done."""
 
     def step(self, tokens: int, said: str, compiling_seconds: float) -> None:
-        """After a step of so many tokens. compiling_seconds: the part of its time that was no training."""
+        """After a step of so many tokens. compiling_seconds: the part of its time in which kernels were made ready."""
 
     def end_epoch(self, record: EpochRecord) -> None:
         """After its validation."""

@@ -39,7 +39,7 @@ class EpochRecord:
 
     ``loss``, ``valid_loss``: the mean over all target tokens, in nats; ``valid_exact_match``: the part, from 0 to 1,
     of the held-out samples that greedy search gets right in every token (both None without validation data).
-    ``seconds``: the time of the training steps alone; validation, callbacks and the compilation of kernels are left out;
+    ``seconds``: the time of the training steps alone; validation, callbacks and making kernels ready are left out;
     ``tokens_per_second``: over that time, and counting what ``Samples.tokens`` counts. ``valid_token_error_rate``: the
     fewest insertions, deletions and replacements (Levenshtein 1966) that turn the answers into the targets, over the tokens
     of the targets.

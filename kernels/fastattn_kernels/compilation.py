@@ -10,7 +10,9 @@ from contextlib import contextmanager
 
 
 class Compilation(threading.local):
-    """functions: how many were compiled until now; seconds: how long that took in all. What a cache holds is not compiled."""
+    """functions: how many were compiled until now; what a cache holds is not compiled. seconds: how long that took in all, and
+    all else that a kernel needs before its first call: to import, to load and to link.
+    """
 
     def __init__(self) -> None:
         self.functions = 0
@@ -19,18 +21,33 @@ class Compilation(threading.local):
         self._began = 0.0
         self._listeners: list[Callable[[], object]] = []
 
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """The time of the block is that of preparing kernels."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
     def begin(self) -> None:
         """One function's compilation begins."""
-        if not self._depth:
-            self._began = time.perf_counter()
-            self._tell()
-        self._depth += 1
+        self._enter()
+        self._tell()
 
     def end(self) -> None:
         """It has ended."""
-        self._depth -= 1
         self.functions += 1
         self._tell()
+        self._leave()
+
+    def _enter(self) -> None:
+        if not self._depth:
+            self._began = time.perf_counter()
+        self._depth += 1
+
+    def _leave(self) -> None:
+        self._depth -= 1
         if not self._depth:
             self.seconds += time.perf_counter() - self._began
 

@@ -135,7 +135,7 @@ began, counts = time.perf_counter(), []
 with compilation.told(counts.append):
     print(right(product()), "numba.np.linalg" in sys.modules)
 of_kernels, seconds = compilation.functions, compilation.seconds
-assert seconds < time.perf_counter() - began and (seconds > 0.1) == (of_kernels > 0)
+assert 0 < seconds < time.perf_counter() - began
 print(numba.njit(lambda x: np.sort(x))(np.array([3, 1])))
 assert compilation.functions == of_kernels and counts[-1:] in ([], [of_kernels]) and sorted(counts) == counts
 print(of_kernels > 5, len(counts) > 5, min(counts, default=None))
