@@ -35,6 +35,13 @@ def test_each_option_of_a_method_stands_there_with_its_default(name):
     assert rows == {name: default for name, default in expected.items() if name not in as_above}
 
 
+def test_each_flag_of_attention_stands_there():
+    actions = next(iter(parser()._subparsers._group_actions)).choices["attention"]._actions
+    flags = {flag for action in actions for flag in action.option_strings if flag.startswith("--")} - {"--help"}
+    table = PAGE.split("## Where a model looked")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(--[a-z-]+)[ `]", table, re.MULTILINE)) == flags
+
+
 def test_each_flag_of_translate_stands_there():
     actions = next(iter(parser()._subparsers._group_actions)).choices["translate"]._actions
     flags = {flag for action in actions for flag in action.option_strings if flag.startswith("--")} - {"--help"}
