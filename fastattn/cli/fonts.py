@@ -157,7 +157,8 @@ def _open(font: Any) -> Any:
     from matplotlib.ft2font import FT2Font
 
     index = getattr(font, "face_index", 0)
-    return FT2Font(os.fspath(font), **({"face_index": index} if index else {}))
+    more: dict[str, Any] = {"face_index": index} if index else {}  # which only newer ones know, of collections
+    return FT2Font(os.fspath(font), **more)
 
 
 def _opens(font: Any) -> bool:
@@ -217,7 +218,7 @@ def _alias(font: Any) -> str:
     name = f"{os.fspath(font)} {index}"
     known = font_manager.fontManager.ttflist
     if not any(entry.name == name for entry in known):
-        more = {"index": index} if index else {}
+        more: dict[str, Any] = {"index": index} if index else {}
         known.append(font_manager.FontEntry(fname=os.fspath(font), name=name, size="scalable", **more))
     return name
 

@@ -135,7 +135,7 @@ def a_font(path, characters, name="Tiny", style="Regular"):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """machine(files that matplotlib knows, new=those that it does not know yet): the machine has these, and matplotlib's own."""
+    """machine(files that matplotlib knows, new=those that it does not know): the machine has these, and matplotlib's own."""
     own = [entry for entry in font_manager.fontManager.ttflist if entry.name in ("DejaVu Sans", "Last Resort High-Efficiency")]
 
     def has(*known, new=()):
