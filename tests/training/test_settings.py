@@ -384,6 +384,16 @@ def test_training_from_the_saved_settings_gives_the_same_bits(tmp_path, pairs, c
     assert settings == Settings.of(pairs=str(pairs), **{"valid_fraction": 0.05, **SMALL, **choices})
 
 
+@pytest.mark.parametrize("choices", RUNS)
+def test_the_loss_falls_with_options_together(backend, tmp_path, pairs, choices):
+    rate = {"sgd": 0.5}.get(choices.get("optimizer"), 0.02)
+    given = {**SMALL, "epochs": 8, "learning_rate": rate, "valid_fraction": 0.2, **choices}
+    run = train(Settings.of(pairs=str(pairs), **given), tmp_path / "m")
+    assert run.history[-1].loss < 0.95 * run.history[0].loss
+    if run.history[0].valid_loss is not None:
+        assert run.outcome.valid_loss < 0.97 * run.history[0].valid_loss
+
+
 # Each with what it differs from.
 DIFFERENT = [
     ({}, {"optimizer": "adamw"}),
