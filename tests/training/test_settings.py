@@ -251,6 +251,10 @@ def test_what_cannot_be_combined_is_said(tmp_path, text, reason):
     assert reason in str(error.value)
 
 
+def test_a_path_object_is_a_path(tmp_path):
+    assert Settings.of(pairs=tmp_path / "a.tsv").data.pairs == str(tmp_path / "a.tsv")
+
+
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
     for name, reason in (("none.toml", "cannot be read: No such file"), ("latin.toml", "is not UTF-8: byte 3 is 0xe9")):
