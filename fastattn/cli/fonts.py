@@ -229,10 +229,12 @@ def _given(font: str) -> Any:
 
     from fastattn.training.settings import nearest
 
+    if not font:
+        raise UserError("--font: '' is no font; expected a file, or a family that is installed")
     if Path(font).is_file() or Path(font).suffix.lower() in FONT_FILES or os.sep in font:
         if not Path(font).exists():
             raise UserError(f"--font: {font}: No such file or directory")
-        if not _opens(font):
+        if not Path(font).is_file() or not _opens(font):  # a pipe would never end
             raise UserError(f"--font: {font} is no font with outlines; expected a .ttf, .otf or .ttc file")
         return str(Path(font).resolve())
     properties = font_manager.FontProperties(family=[font])

@@ -239,6 +239,9 @@ def test_a_font_that_is_none(machine, tmp_path, trained, fastattn_command):
     for given, said in [
         ("Tiny Tai", "there is no font 'Tiny Tai'; expected a file, or a family that is installed; did you mean Tiny Thai?"),
         (tmp_path / "none.ttf", f"{tmp_path / 'none.ttf'}: No such file or directory"),
+        (tmp_path, f"{tmp_path} is no font with outlines; expected a .ttf, .otf or .ttc file"),
+        ("/dev/zero", "/dev/zero is no font with outlines; expected a .ttf, .otf or .ttc file"),
+        ("", "'' is no font; expected a file, or a family that is installed"),
         (__file__, f"{__file__} is no font with outlines; expected a .ttf, .otf or .ttc file"),
     ]:
         code, out, err = fastattn_command("attention", trained / "model", "abc", "--font", given, "--out", tmp_path / "map.png")
