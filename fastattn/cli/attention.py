@@ -94,7 +94,8 @@ def picture(source: list[str], answer: list[str], weights: "np.ndarray", ending:
         axis.set_label_text(name)
     if max(map(width, labels[0])) > 2:
         axes.tick_params(axis="x", rotation=90)
-    _say(without, [] if can_shape() else [label for label in families if is_shaped(label)])
+    rows = [] if can_shape() else [label for label in families if is_shaped(label) and label not in without]
+    _say(without, rows)
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of signs that are missing, which was said
