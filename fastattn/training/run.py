@@ -33,6 +33,7 @@ from .translator import Translator
 
 CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
+LONGEST_EXAMPLE = 100
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -47,11 +48,12 @@ class SplitPairs:
 
     @property
     def example(self) -> str:
-        """A source, of those held out if there are some."""
+        """A source, of those held out if there are some; a short one if there is one."""
         if isinstance(self.train, StoredCorpus) or isinstance(self.valid, StoredCorpus):
             assert isinstance(self.train, StoredCorpus)  # on disk are all pairs or none
             return self.train.first_source
-        return (self.valid or self.train)[0][0]
+        pairs = self.valid or self.train
+        return next((source for source, _ in pairs if len(source) <= LONGEST_EXAMPLE), pairs[0][0])
 
 
 class TrainingRun:
