@@ -65,7 +65,7 @@ def test_each_option_is_shown_in_an_example():
     for name in ("search", "sample"):
         parameters = inspect.signature(getattr(fastattn.AttentionSeq2seq, name)).parameters.values()
         options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - (
-            {"lengths", "return_attention"} if name == "sample" else set()
+            {"lengths", "return_attention", "forbidden"} if name == "sample" else set()
         )
         calls = "".join(re.findall(rf"model\.{name}\((.*)", "".join(BLOCKS)))
         assert {option for option in options if f"{option}=" not in calls} == set()

@@ -111,8 +111,10 @@ class Lines(Display):
         self._compiling = ""  # what stands in a line that has no end yet
 
     def compiling(self, count: int) -> None:
-        self._compiling = f"{compiling_words()}, {count} so far"
-        print(f"\r{self._compiling}", end="", flush=True)
+        words = f"{compiling_words()}, {count} so far"
+        if words != self._compiling:
+            self._compiling = words
+            print(f"\r{words}", end="", flush=True)
 
     def _end_line(self) -> None:
         if self._compiling:
