@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,15 @@ from fastattn.models import AttentionSeq2seq
 from .interruptions import interruptions_held
 from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, save
 from .optimizer import SGD, Adam, AdamW, Optimizer
-from .records import EpochRecord, Outcome, StepRecord
+from .records import EpochRecord, Outcome, StepRecord, TrainingWarning
 from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, Settings, SettingsError, TrainingSettings
 from .stored import stored_pairs
 from .trainer import Trainer
-from .translator import Translator
+from .translator import MAX_SOURCE_TOKENS, Translator
 
 CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
+LONGEST_EXAMPLE = 100
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -47,11 +49,12 @@ class SplitPairs:
 
     @property
     def example(self) -> str:
-        """A source, of those held out if there are some."""
+        """A source, of those held out if there are some; a short one if there is one."""
         if isinstance(self.train, StoredCorpus) or isinstance(self.valid, StoredCorpus):
             assert isinstance(self.train, StoredCorpus)  # on disk are all pairs or none
             return self.train.first_source
-        return (self.valid or self.train)[0][0]
+        pairs = self.valid or self.train
+        return next((source for source, _ in pairs if len(source) <= LONGEST_EXAMPLE), pairs[0][0])
 
 
 class TrainingRun:
@@ -92,9 +95,10 @@ class TrainingRun:
         With keep "best" the folder is written after each epoch that is the best so far. on_step: called with a record
         of the steps after every ``log_every`` of them, or 100. progress: a bar on standard error; None: if that is a
         terminal. DivergedError, and interruptions, as `Trainer.fit` raises them: the folder then holds the epoch that
-        ``saved`` names.
+        ``saved`` names. A TrainingWarning says of how many sources `Translator` would say that they are too long.
         """
         training = self.settings.training
+        _warn_of_long_sources(self._train)
         if isinstance(self._train, StoredCorpus):
             x: Any = self._train
             t = source_lengths = target_lengths = None
@@ -292,6 +296,19 @@ def _check_sizes(training: TrainingSettings, corpus: SplitPairs, encoded: Encode
         raise SettingsError(
             f"training.batch_tokens is {training.batch_tokens}, but {corpus.name} has a pair of {sizes[longest]} tokens"
             f"{shown}; expected at least {sizes[longest]}"
+        )
+
+
+def _warn_of_long_sources(encoded: Encoded | StoredCorpus) -> None:
+    lengths = encoded.source_lengths if isinstance(encoded, StoredCorpus) else encoded[1]
+    count = int((lengths > MAX_SOURCE_TOKENS).sum())
+    if count:
+        have = "has" if count == 1 else "have"
+        warnings.warn(
+            f"{count:,} of {len(lengths):,} sources {have} more than {MAX_SOURCE_TOKENS:,} tokens: the model learns from them, "
+            "but none so long is translated",
+            TrainingWarning,
+            stacklevel=3,
         )
 
 
