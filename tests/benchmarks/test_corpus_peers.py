@@ -92,16 +92,17 @@ def make_peer(tmp_path, pairs):
     return make
 
 
-def torch_peer():
+def torch_peer(name="Eager"):
     pytest.importorskip("torch")
-    from benchmarks.peers.corpus.in_torch import Eager
+    from benchmarks.peers.corpus import in_torch
 
-    return Eager
+    return getattr(in_torch, name)
 
 
+@pytest.mark.parametrize("variant", ["Eager", "Padded"])
 @pytest.mark.parametrize("name", MODELS)
-def test_training_is_the_same(make_peer, name):
-    peers = [make_peer(peer_class, name, "train") for peer_class in (Oracle, torch_peer())]
+def test_training_is_the_same(make_peer, name, variant):
+    peers = [make_peer(peer_class, name, "train") for peer_class in (Oracle, torch_peer(variant))]
     for steps in (1, 1, 1, 5):
         right, found = (peer.train(steps)() for peer in peers)
         assert found["tokens"] == right["tokens"]

@@ -12,6 +12,7 @@ reference kernels in float64.
 PEERS = {
     "fastattn": "benchmarks.peers.corpus.in_fastattn:Compiled",
     "torch": "benchmarks.peers.corpus.in_torch:Eager",
+    "torch-padded": "benchmarks.peers.corpus.in_torch:Padded",
     "torch-compile": "benchmarks.peers.corpus.in_torch:Compile",
 }
 ORACLE = "benchmarks.peers.corpus.in_fastattn:Oracle"

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     add("--length-penalty", type=float, default=0.0, metavar="X", help="its exponent (default 0)")
     add("--batches", type=int, default=40, help="of training in a round (default 40)")
     add("--sources", type=int, metavar="N", help="to decode in a round, evenly drawn (default all)")
-    add("--peers", nargs="+", metavar="PEER", help=f"which to measure (default {' '.join(PEERS)}; decoding without the last)")
+    add("--peers", nargs="+", metavar="PEER", help=f"which to measure (default {' '.join(PEERS)}; decoding the first two)")
     add("--threads", type=int, help="of every peer, each on a core of its own (default every available core)")
     add("--rounds", type=int, default=9, help="of measurement (default 9)")
     add("--timeout", type=float, default=900, help="the most seconds that a peer may take for one answer (default 900)")

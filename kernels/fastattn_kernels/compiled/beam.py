@@ -6,7 +6,7 @@ states stand there twice: a step reads one half and writes the other.
 
 h~ is the tanh of [context | h] Wc, and the context a weighted sum of the values. A sample has several rows a step, with these
 values in common: so they go through their part of Wc once, before the first step (``maps_values``), and the sum of what comes
-out is added to h times its part. A beam of 1 does without, and so gives what a greedy search gives, to the bit.
+out is added to h times its part. A beam of 1, which has one row a step, does without.
 
 Hypotheses that follow the same one have its state in common. So the product of [what is fed | h] with its weights is made once
 for each that is followed (``parts``), and not for each that follows.
