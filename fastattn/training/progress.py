@@ -67,6 +67,7 @@ class Run:
     epochs_done: int = 0
     steps: int = 0
     step_seconds: float = 0.0  # of the last step
+    compiling_seconds: float = 0.0  # of all steps
     first_loss: float = math.nan  # before the first update
     warned: bool = False
     ended: str = ""  # why, if it ends before its last epoch
@@ -90,5 +91,6 @@ class Run:
         return Done(part, self.steps, seconds, self.scores)
 
     def seconds_left(self, part_of_epoch: float) -> float:
+        """As long as until now, but for what has been compiled: that is done once."""
         done = self.done(part_of_epoch)
-        return done.seconds * (1 - done) / done
+        return (done.seconds - self.compiling_seconds) * (1 - done) / done

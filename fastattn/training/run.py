@@ -25,14 +25,15 @@ from fastattn.models import AttentionSeq2seq
 from .interruptions import interruptions_held
 from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, save
 from .optimizer import SGD, Adam, AdamW, Optimizer
-from .records import EpochRecord, Outcome, StepRecord
-from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, Settings, SettingsError, TrainingSettings
-from .stored import stored_pairs
+from .records import EpochRecord, History, Outcome, StepRecord
+from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, DataSettings, Settings, SettingsError, TrainingSettings
+from .stored import SourceLimit, stored_pairs
 from .trainer import Trainer
 from .translator import Translator
 
 CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
+LONGEST_EXAMPLE = 100
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -47,11 +48,12 @@ class SplitPairs:
 
     @property
     def example(self) -> str:
-        """A source, of those held out if there are some."""
+        """A source, of those held out if there are some; a short one if there is one."""
         if isinstance(self.train, StoredCorpus) or isinstance(self.valid, StoredCorpus):
             assert isinstance(self.train, StoredCorpus)  # on disk are all pairs or none
             return self.train.first_source
-        return (self.valid or self.train)[0][0]
+        pairs = self.valid or self.train
+        return next((source for source, _ in pairs if len(source) <= LONGEST_EXAMPLE), pairs[0][0])
 
 
 class TrainingRun:
@@ -76,7 +78,7 @@ class TrainingRun:
         _check_sizes(self.settings.training, self.corpus, self._train)
         _check_writing(self.folder)
         self.translator = translator
-        self.history: list[EpochRecord] = []
+        self.history = History()
         self.saved: int | None = None
         self.outcome: Outcome | None = None
 
@@ -233,10 +235,10 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, words)
     if data.pairs is None:
         return SplitPairs("the built-in dates", *split_dates(date_pairs()))
-    file = PairsFile.read(data.pairs, data.reading)
+    file = _read_pairs(data.pairs, data)
     name = shown_name(data.pairs)
     if data.valid is not None:
-        valid = PairsFile.read(data.valid, data.reading)
+        valid = _read_pairs(data.valid, data)
         words = passed_over(file.blank_lines + valid.blank_lines, file.comment_lines + valid.comment_lines)
         return SplitPairs(name, file.pairs, valid.pairs, words)
     if not data.valid_fraction:
@@ -245,6 +247,14 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         return SplitPairs(name, *split_pairs(file.pairs, data.valid_fraction, settings.training.seed), file.passed_over())
     except ValueError as error:
         raise SettingsError(f"{name}: {error}; with a valid fraction of 0 none are held out") from error
+
+
+def _read_pairs(path: str, data: DataSettings) -> PairsFile:
+    file = PairsFile.read(path, data.reading)
+    check = SourceLimit(data)
+    for (source, _), line in zip(file.pairs, file.lines, strict=True):
+        check(path, line, source)
+    return file
 
 
 def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:

@@ -1,5 +1,7 @@
 """Training: epochs of shuffled batches, with a progress bar, validation, and a stop when the loss is no number."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
@@ -14,19 +16,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from fastattn import backend
 from fastattn.data import StoredCorpus
+from fastattn.data.words import counted
 from fastattn.layers import checks
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
+from .display import Display, new_display
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
 from .progress import Meter, Run
-from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning
 from .samples import Comparison, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
 from .stopping import METRICS, Clock, Metric, Watch, rank_of, said, score_of
-
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,8 +103,8 @@ class Trainer:
         max_minutes: float | None = None,
         on_step: Callable[[StepRecord], object] | None = None,
         log_every: int = 100,
-    ) -> list[EpochRecord]:
-        """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each.
+    ) -> History:
+        """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each (`History`).
 
         In their place x may be a `StoredCorpus`, whose ids are on disk, and so may validation_data.
 
@@ -113,7 +116,8 @@ class Trainer:
         that is done, or the name of one (see `schedule`); afterwards ``lr`` is what it was. seed: of the order of the
         samples, together with the number of the epoch: ten fits of one epoch are one fit of ten, unless a schedule or one
         of the options below looks at the whole of a fit. bucket: whether samples of like lengths share a batch. progress:
-        a bar on standard error, with loss, learning rate, tokens a second and time left; None: if that is a terminal.
+        a bar on standard error, with loss, learning rate, tokens a second and time left; in a notebook a widget, or a line an
+        epoch where there is no ipywidgets; None: in a terminal and in a notebook.
 
         docs/training.md has more of these, each with its formula and its source:
 
@@ -207,24 +211,17 @@ class Trainer:
                 f'{needed_by[0]} goes by the {METRICS[metric]}, but the model cannot generate; expected metric="loss"'
             )
 
-    def _fit(self, run: Run) -> list[EpochRecord]:
+    def _fit(self, run: Run) -> History:
         self.outcome = None
-        records: list[EpochRecord] = []
+        records = History()
         last = self.epoch + run.max_epoch
-        with tqdm(
-            total=run.max_epoch * run.samples.tokens,
-            unit=" tokens",
-            unit_scale=True,
-            disable=None if run.progress is None else not run.progress,
-            leave=False,
-            dynamic_ncols=True,
-            bar_format=BAR,
-        ) as bar:
+        display = new_display(run.progress, run.max_epoch * run.samples.tokens, last)
+        with display, backend.compilation.told(display.compiling):
             while run.epochs_done < run.max_epoch and not run.ended:
                 self.epoch += 1
-                bar.set_description(f"epoch {self.epoch}/{last}")
+                display.begin_epoch(self.epoch)
                 try:
-                    meter = self._train_epoch(run, bar)
+                    meter = self._train_epoch(run, display)
                     learning_rate = self._learning_rate
                 finally:
                     if run.schedule is not None:
@@ -234,27 +231,29 @@ class Trainer:
                 with weights_of(self.model.params, run.ema.mean if run.ema else None):
                     record = self._finish_epoch(run, meter, learning_rate)
                     records.append(record)
-                    bar.clear()  # a callback may print
-                    for callback in run.callbacks:
-                        callback(record)
-                    bar.refresh()
+                    display.end_epoch(record)
+                    with display.cleared():
+                        for callback in run.callbacks:
+                            callback(record)
                 run.epochs_done += 1
                 # The mean of several epochs is validated once more, in the end.
                 run.clock.reserve = (run.clock.seconds - stopped) * (2 if run.averages else 1)
                 if run.watch.is_over:
-                    run.ended = f"no better {METRICS[run.metric]} for {run.watch.patience} epochs, up to epoch {self.epoch}"
+                    run.ended = (
+                        f"no better {METRICS[run.metric]} for {counted(run.watch.waited, 'epoch')}, up to epoch {self.epoch}"
+                    )
                 elif run.clock.is_up(run.step_seconds):
                     run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
             self.outcome = self._leave_weights(run, records)
         return records
 
-    def _train_epoch(self, run: Run, bar: tqdm) -> Meter:
+    def _train_epoch(self, run: Run, display: Display) -> Meter:
         """All steps of an epoch, or those for which there is time, but for the first step of a fit."""
         _set_training(self.model, True)
         order = run.order(self.epoch)
         meter = Meter()
         recent: list[float] = []
-        began = time.perf_counter()
+        began, compiled = time.perf_counter(), backend.compilation.seconds
         for step, chosen in enumerate(order, start=1):
             parts = [run.samples.batch(samples) for samples in chosen]
             if run.schedule is not None:
@@ -269,21 +268,26 @@ class Trainer:
             if len(recent) == run.eval_interval:
                 self.loss_list.append(sum(recent) / len(recent))
                 recent = []
-            if not bar.disable:
-                left = tqdm.format_interval(run.seconds_left(step / len(order)))
-                rate = self._learning_rate
-                bar.set_postfix_str(f"loss {loss:.4f}, lr {rate or 0:.1e}, {left} left", refresh=False)
             tokens, target_tokens = sum(part.tokens for part in parts), sum(part.target_tokens for part in parts)
-            bar.update(tokens)
+            compiling = backend.compilation.seconds - compiled
+            compiled += compiling
+            run.compiling_seconds += compiling
+            said = ""
+            if display.shows_steps:
+                left = tqdm.format_interval(run.seconds_left(step / len(order)))
+                said = f"loss {loss:.4f}, lr {self._learning_rate or 0:.1e}, {left} left"
+            display.step(tokens, said, compiling)
             seconds = time.perf_counter() - began
             began += seconds
+            seconds -= compiling
             for adding in (meter, run.since_record):
                 adding.add(loss, target_tokens, tokens, seconds)
             if is_logged and run.on_step is not None and norm is not None:
-                run.on_step(self._step_record(run, norm, step / len(order)))
+                with display.cleared():
+                    run.on_step(self._step_record(run, norm, step / len(order)))
                 run.since_record = Meter()
-                began = time.perf_counter()
-            if run.steps > 1:  # the first may have compiled kernels
+                began, compiled = time.perf_counter(), backend.compilation.seconds
+            if run.steps > 1:  # the first may have loaded kernels
                 run.step_seconds = seconds
             if run.clock.is_up(run.step_seconds):
                 run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
@@ -434,7 +438,8 @@ class Trainer:
             epochs = run.kept.epochs
             if run.averages:
                 why = f"the best by {METRICS[run.metric]}" if run.keeps == "best" else "the last"
-                kept = f"the mean of the weights of epochs {', '.join(map(str, epochs))} was kept, {why}"
+                of_epochs = f"epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}"
+                kept = f"the mean of the weights of {of_epochs} was kept, {why}"
                 if run.validation is not None:
                     loss, exact_match, errors = self._validate(run)
                     record = replace(record, valid_loss=loss, valid_exact_match=exact_match, valid_token_error_rate=errors)
@@ -444,7 +449,8 @@ class Trainer:
                 kept = f"{average}epoch {record.epoch} was kept, the best: {said(record, run.metric)}"
         elif run.ema is not None:
             put(self.model.params, run.ema.mean)
-        ended = run.ended or f"all {run.max_epoch} epochs were made"
+        all_epochs = "the one epoch was made" if run.max_epoch == 1 else f"all {counted(run.max_epoch, 'epoch')} were made"
+        ended = run.ended or all_epochs
         return Outcome(epochs, kept, ended, record.valid_loss, record.valid_exact_match, record.valid_token_error_rate)
 
 

@@ -460,7 +460,17 @@ def greedy_search(fit, hs_enc, h0, W, Wx, Wh, b, W_out, b_out, lengths_enc, star
     _number("sample_size", sample_size, 0, sys.maxsize)
 
 
-def beam_search(fit, W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends):
+def _forbidden(fit: Fit, forbidden: Any, V: int) -> None:
+    """Ids in ascending order, but not all."""
+    (count,) = _axes("forbidden", forbidden, 1)
+    _ids(fit, "forbidden", forbidden, (count,), V)
+    if count >= V or (np.diff(forbidden) <= 0).any():
+        raise ValueError(f"forbidden is {forbidden}; expected fewer than {V} ids that rise")
+
+
+def beam_search(
+    fit, W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends, forbidden
+):
     L, N, H = _shape("h0", h0, 3)
     V, D = _shape("W", W, 2)
     dtype = h0.dtype
@@ -493,13 +503,14 @@ def beam_search(fit, W, lstms, attention, output, h0, c0, feeds, residual, lengt
         width = D
     fit(dtype, ("W_out", W_out, (width, V)), ("b_out", b_out, (V,)))
     _lengths(fit, "lengths_enc", lengths_enc, N, T1)
+    _forbidden(fit, forbidden, V)
     start_id, sample_size, _ = limits
     _number("start_id", start_id, 0, V - 1)
     _number("sample_size", sample_size, 1, sys.maxsize)
     _number("n_best", n_best, 1, beam)
 
 
-def best_successors(fit, scores, totals, firsts, count):
+def best_successors(fit, scores, totals, firsts, count, forbidden):
     R, V = _shape("scores", scores, 2)
     fit(scores.dtype, ("scores", scores, (R, V)))
     fit(_FLOAT64, ("totals", totals, (R,)))
@@ -508,12 +519,14 @@ def best_successors(fit, scores, totals, firsts, count):
     if not (firsts[0] >= 0 and firsts[-1] <= R and (np.diff(firsts) >= 0).all()):
         raise ValueError(f"firsts is {firsts}; expected numbers that rise from 0 to at most {R}")
     _number("count", count, 1, sys.maxsize)
+    _forbidden(fit, forbidden, V)
 
 
-def draw_tokens(fit, scores, temperature, top_k, top_p, uniforms):
+def draw_tokens(fit, scores, temperature, top_k, top_p, uniforms, forbidden):
     R, V = _shape("scores", scores, 2)
     fit(scores.dtype, ("scores", scores, (R, V)))
     fit(_FLOAT64, ("uniforms", uniforms, (R,)))
+    _forbidden(fit, forbidden, V)
 
 
 def mean_log_probability(fit, scores):

@@ -14,6 +14,7 @@ from typing import Any
 
 from numba import config, njit, types
 
+from . import watching as watching  # from the first function on
 from .code_cache import CHECK_BOUNDS, KernelCache
 
 if config.DISABLE_JIT:
