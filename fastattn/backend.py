@@ -28,7 +28,7 @@ def _before_fork() -> None:
     """A child would wait for ever for a thread of its parent that imports the compiled set: a fork waits."""
     _import_lock.acquire()
     jit = sys.modules.get("fastattn_kernels.compiled.engine.jit")
-    if hasattr(jit, "hold_for_fork"):  # it does so by itself, but not if it was imported while this waited
+    if jit is not None and hasattr(jit, "hold_for_fork"):  # it does so by itself, but not if it was imported while this waited
         jit.hold_for_fork()
 
 

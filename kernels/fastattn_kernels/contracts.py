@@ -154,7 +154,7 @@ def _lstm(fit: Fit, dtype: np.dtype, name: str, weights: Any, G: int, D: int, H:
         )
 
 
-def _read_by_lstm(fit: Fit, dtype: np.dtype, weights: Any, N: int, T: int, D: int, h0: Any, c0: Any, mask: Any, lengths: Any):
+def _read_by_lstm(fit, dtype, weights, N, T, D, h0, c0, mask, lengths):
     """Returns G and H."""
     G = len(weights) // 3
     if G not in (1, 2):
@@ -288,11 +288,12 @@ def input_feeding_forward(
         raise ValueError(f"lstms has {len(lstms)} arrays; expected 3 for each layer")
     H, _ = _shape("Wh", lstms[1], 2)
     dtype = keys.dtype
+    shape: tuple[int, ...]
     if ids is None:
         _, T2, D = _shape("x", x, 3)
         shape = N, T2, D
     else:
-        shape = V, D = _shape("x", x, 2)
+        V, D = shape = _shape("x", x, 2)
         _, T2 = _axes("ids", ids, 2)
         _ids(fit, "ids", ids, (N, T2), V)
     fit(dtype, ("x", x, shape))

@@ -102,7 +102,7 @@ def _candidates() -> Iterator[Path]:
 @cache
 def folder() -> str | None:
     """The folder of the cache, which is made; None if there is none that can be used: all is compiled in each process."""
-    faults = []
+    faults: list[str] = []
     for candidate in _candidates():
         if CHECK_BOUNDS:
             candidate /= "checked"
