@@ -343,7 +343,7 @@ def _search(
                     _enter_answer(
                         n, limits.n_best, score, found_totals[j], t, j, best_scores, best_totals, best_steps, best_places
                     )  # fmt: skip
-            # A hypothesis that cannot come to a better score any more is left: what follows it would take no place of one that can,
+            # A hypothesis that cannot come to a better score any more is left: what follows it takes no place of one that can,
             # for it is less probable than all of these.
             for j in range(found if t + 1 < S else 0):
                 bound = max(found_totals[j] / highest_penalty, _LOWEST)
