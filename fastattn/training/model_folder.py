@@ -1,26 +1,28 @@
 """A model on disk: a folder with `model.safetensors`, `config.json`, `vocabulary.json` and `history.jsonl`.
 
-Every file is replaced in one step, but four files are not: a crash can leave new ones beside old ones. So the files
-name each other. The config holds a digest of the vocabulary, the tensors' metadata one of the config, and `load`
-refuses files that do not belong together. Within a training run config and vocabulary stay the same, so that a crash
-between two files leaves a folder that loads: the tensors of one epoch or of the next. The history is for people to
-read, and never for `load`.
+They are written as one set (`fastattn.data.files`): the old model or the new one can be loaded at every moment, and each file
+is checked against its digest in `manifest.json`. A folder without one, as earlier versions wrote it, loads too. There the files
+name each other: the config holds a digest of the vocabulary, the tensors' metadata one of the config, and `load` refuses files
+that do not belong together. The history is for people to read, and need not be there.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from fastattn.data import PLAIN, Reading, Vocabulary, atomic_write
+from fastattn.data import PLAIN, FileError, FolderLock, LockedError, Reading, Vocabulary
+from fastattn.data.files import MANIFEST, SetReader, read_set, write_set
+from fastattn.data.tensors import Tensors, TensorsError
 from fastattn.models import AttentionSeq2seq, ModelConfig
+from fastattn.models.config import MAX_SIZE
 from fastattn.models.parts import named_tensors
 
 from .interruptions import interruptions_held
@@ -31,6 +33,9 @@ from .translator import Translator
 # written in the lowest version that says all: who knows no more than that can read it.
 FORMAT_VERSION, READING_VERSION = 2, 3
 TENSORS, CONFIG, VOCABULARY, HISTORY = "model.safetensors", "config.json", "vocabulary.json", "history.jsonl"
+
+# Of the files that are read whole, in bytes; of the tensors the header says the size.
+LIMITS = {CONFIG: 2**24, VOCABULARY: 2**28, HISTORY: 2**30}
 
 # safetensors' names of the dtypes.
 DTYPES = {"float32": "F32", "float64": "F64"}
@@ -46,7 +51,7 @@ class ModelFolderError(Exception):
 
 def holds_model(folder: str | os.PathLike[str]) -> bool:
     """Whether a model stands in the folder, whole or damaged."""
-    return (Path(folder) / TENSORS).exists() or (Path(folder) / CONFIG).exists()
+    return any((Path(folder) / name).exists() for name in (TENSORS, CONFIG, MANIFEST))
 
 
 def save(
@@ -58,10 +63,34 @@ def save(
     """Writes the four files, in a new folder where there is none; an interruption takes effect when all are written.
 
     history: a record of every epoch so far. training: the settings of the run, for people to read; it must be of
-    JSON's types and the same at every save of a run. OSError where a file cannot be written.
+    JSON's types. OSError where a file cannot be written: the folder then holds what it held. ModelFolderError where somebody
+    else is writing to it.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    files = model_files(translator, history, training)
+    with interruptions_held(), locked(folder):
+        write_set(folder, files)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[FolderLock]:
+    """Within the block nobody else writes to the folder. ModelFolderError if somebody does."""
+    lock = FolderLock(folder)
+    try:
+        lock.acquire()
+    except LockedError as error:
+        raise ModelFolderError(folder, f"{error}; give another folder, or wait until it has ended") from None
+    except OSError as error:
+        raise ModelFolderError(folder, f"cannot be written: {error.strerror or error}") from error
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def model_files(translator: Translator, history: Sequence[EpochRecord], training: Mapping[str, Any]) -> dict[str, bytes | str]:
+    """What the four files hold, by their names."""
     model = translator.model
     vocabularies = {
         "source": translator.source_vocabulary.to_json(),
@@ -79,15 +108,12 @@ def save(
     }
     # One entry, because safetensors writes several in any order: the same training gives the same bytes.
     metadata = {"fastattn": json.dumps({"config_sha256": _digest(config), "epochs": len(history)})}
-    files: dict[str, bytes | str] = {
+    return {
         VOCABULARY: _text(vocabularies),
         CONFIG: _text(config),
         TENSORS: safetensors_bytes(model.named_params(), metadata=metadata),
         HISTORY: history_text(history),
     }
-    with interruptions_held():
-        for name, content in files.items():
-            atomic_write(folder / name, content)
 
 
 def history_text(history: Sequence[EpochRecord]) -> str:
@@ -100,12 +126,22 @@ def load(folder: str | os.PathLike[str]) -> Translator:
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
-    config = _read_object(folder / CONFIG)
+    try:
+        return read_set(folder, _load)
+    except FileError as error:
+        raise ModelFolderError(error.path, error.reason) from error
+
+
+def _load(reader: SetReader) -> Translator:
+    folder = reader.folder
+    config = _read_object(reader, CONFIG)
     _check_config(config, folder / CONFIG)
-    source, target = _read_vocabularies(folder / VOCABULARY, config.get("vocabulary_sha256"))
+    source, target = _read_vocabularies(reader, config.get("vocabulary_sha256"))
     reading = _reading(config, source, folder / CONFIG)
     model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
-    tensors = _read_tensors(folder / TENSORS, model_config, config)
+    tensors = _read_tensors(reader, model_config, config)
+    if reader.names is not None and os.path.lexists(folder / HISTORY):
+        reader.read(HISTORY, LIMITS[HISTORY])  # nothing of it is used; damage is told
     model = AttentionSeq2seq.from_config(model_config, seed=0)
     for param, tensor in zip(model.params, tensors, strict=True):
         param[...] = tensor
@@ -125,8 +161,9 @@ def _check_config(config: Mapping[str, Any], path: Path) -> None:
         raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads 1 to {READING_VERSION}")
     if not isinstance(reverse_source, bool):
         raise ModelFolderError(path, f"reverse_source is {reverse_source!r}; expected true or false")
-    if type(max_tokens) is not int or max_tokens < 1:
-        raise ModelFolderError(path, f"max_target_tokens is {max_tokens!r}; expected a whole number of at least 1")
+    if type(max_tokens) is not int or not 1 <= max_tokens <= MAX_SIZE:
+        reason = f"max_target_tokens is {max_tokens!r:.100}; expected a whole number from 1 to {MAX_SIZE}"
+        raise ModelFolderError(path, reason)
 
 
 def _reading(config: Mapping[str, Any], source: Vocabulary, path: Path) -> Reading:
@@ -168,15 +205,10 @@ def _text(content: object) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
-def _reason(error: OSError) -> str:
-    return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
-
-
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(reader: SetReader, name: str) -> dict[str, Any]:
+    path = reader.folder / name
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelFolderError(path, _reason(error)) from error
+        content = json.loads(reader.read(name, LIMITS[name]))
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(path, f"is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -184,8 +216,9 @@ def _read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_vocabularies(path: Path, digest: object) -> tuple[Vocabulary, Vocabulary]:
-    content = _read_object(path)
+def _read_vocabularies(reader: SetReader, digest: object) -> tuple[Vocabulary, Vocabulary]:
+    path = reader.folder / VOCABULARY
+    content = _read_object(reader, VOCABULARY)
     vocabularies = []
     for side in ("source", "target"):
         try:
@@ -203,35 +236,29 @@ def _expected(model_config: ModelConfig, version: int) -> Iterator[tuple[str, tu
         yield name.replace(".lstm.0.forward.", ".lstm.") if version == 1 else name, shape
 
 
-def _read_tensors(path: Path, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
+def _read_tensors(reader: SetReader, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
     """The tensors, in the order of ``params``.
 
     After a look at the header: shapes may be anything, and so may the memory that they take, or the layers of a config.
     """
-    if path.is_dir():
-        raise ModelFolderError(path, "is a folder")
+    path = reader.folder / TENSORS
     try:
-        with safe_open(path, framework="numpy") as file:
-            # Not a dict, whatever it looks like: it cannot be iterated.
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
-            names = []
-            for name, shape in _expected(model_config, config["format_version"]):
-                expected = shape, DTYPES[str(model_config.dtype)]
-                if given.get(name) != expected:
-                    raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")
-                names.append(name)
-            for name in given.keys() - set(names):
-                raise ModelFolderError(path, f"{name} is {_described(given[name])}; expected absent")
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in names}
-    except OSError as error:
-        raise ModelFolderError(path, _reason(error)) from error
-    except SafetensorError as error:
+        file = Tensors(reader.read(TENSORS))
+    except TensorsError as error:
         raise ModelFolderError(path, f"is not a whole safetensors file: {error}") from error
+    given = file.described
+    names = []
+    for name, shape in _expected(model_config, config["format_version"]):
+        expected = DTYPES[str(model_config.dtype)], shape
+        if given.get(name) != expected:
+            raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")
+        names.append(name)
+    for name in given.keys() - set(names):
+        raise ModelFolderError(path, f"{name} is {_described(given[name])}; expected absent")
+    tensors = {name: file.get(name) for name in names}
     try:
-        digest = json.loads(metadata["fastattn"])["config_sha256"]
-    except (KeyError, ValueError, TypeError) as error:
+        digest = json.loads(file.metadata["fastattn"])["config_sha256"]
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ModelFolderError(path, "was not written by fastattn: its metadata name no config") from error
     if digest != _digest(config):
         raise ModelFolderError(path, f"was not written with this {CONFIG}")
@@ -241,5 +268,5 @@ def _read_tensors(path: Path, model_config: ModelConfig, config: Mapping[str, An
     return [*tensors.values()]
 
 
-def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:
-    return "absent" if tensor is None else f"{tensor[1]} {tensor[0]}"
+def _described(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "absent" if tensor is None else f"{tensor[0]} {tensor[1]}"

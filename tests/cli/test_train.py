@@ -645,18 +645,39 @@ def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number,
     training.send_signal(number)
     _, err = training.communicate(timeout=60)
     assert training.returncode == code
-    found = re.fullmatch(rf"fastattn: {word}; epoch (\d+) is saved in {tmp_path / 'm'}\n", err.decode())
+    words = rf"epoch (\d+) is saved in {tmp_path / 'm'}, step \d+ is kept; go on with: fastattn train --resume {tmp_path / 'm'}"
+    found = re.fullmatch(rf"fastattn: {word}; {words}\n", err.decode())
     assert found
     assert int(found[1]) >= 3
     load(tmp_path / "m")
-    names = ["config.json", "config.toml", "history.jsonl", "model.safetensors", "vocabulary.json"]
+    names = [
+        "checkpoints",
+        "config.json",
+        "config.toml",
+        "history.jsonl",
+        "manifest.json",
+        "model.safetensors",
+        "vocabulary.json",
+    ]
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == names
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["epoch"] == len(history) == int(found[1])
 
 
-def test_an_interruption_of_the_first_epoch_leaves_nothing(pairs, tmp_path, process):
+def test_an_interruption_of_the_first_epoch_leaves_a_checkpoint(pairs, tmp_path, process):
     training = process("train", pairs, "--out", tmp_path / "m", "--hidden", 2000, "--batch-size", 4)
+    wait_for(training, "writing")
+    training.terminate()
+    _, err = training.communicate(timeout=60)
+    assert training.returncode == 143
+    go_on = f"go on with: fastattn train --resume {tmp_path / 'm'}"
+    assert re.fullmatch(rf"fastattn: terminated; step \d+ is kept; {go_on}\n", err.decode())
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["checkpoints"]
+
+
+def test_without_checkpoints_an_interruption_of_the_first_epoch_leaves_nothing(pairs, tmp_path, process):
+    options = ["--hidden", 2000, "--batch-size", 4, "--checkpoint-every", "none"]
+    training = process("train", pairs, "--out", tmp_path / "m", *options)
     wait_for(training, "writing")
     training.terminate()
     _, err = training.communicate(timeout=60)
