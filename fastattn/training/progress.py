@@ -1,9 +1,9 @@
 """What a fit goes by, and where it stands."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fastattn.data import batches, token_batches
 from fastattn.layers.checks import Array
 
 from .averages import Checkpoints, MovingAverage
-from .records import EpochRecord, StepRecord
+from .records import EpochRecord, StepRecord, record_of
 from .samples import Samples, StoredSamples
 from .schedule import Constant, Done, Schedule
 from .state import State
@@ -30,6 +30,11 @@ class Meter:
     target_tokens: int = 0
     tokens: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """What `dataclasses.asdict` has made of one. ValueError, TypeError or KeyError for anything else."""
+        return cls(float(content["loss"]), int(content["target_tokens"]), int(content["tokens"]), float(content["seconds"]))
 
     def add(self, loss: float, target_tokens: int, tokens: int, seconds: float) -> None:
         self.loss += loss * target_tokens
@@ -143,8 +148,8 @@ class Run:
         first_loss = state.number("first_loss", float, type(None))
         self.first_loss = math.nan if first_loss is None else first_loss
         self.scores, self.recent = ([float(x) for x in state.number(name, list)] for name in ("scores", "recent"))
-        self.meter, self.since_record = (Meter(**state.number(name, dict)) for name in ("meter", "since_record"))
-        self.records = [EpochRecord(**record) for record in state.number("records", list)]
+        self.meter, self.since_record = (Meter.of(state.number(name, dict)) for name in ("meter", "since_record"))
+        self.records = [record_of(record) for record in state.number("records", list)]
         for name, own in (("watch", self.watch), ("clock", self.clock)):
             if (part := state.part(name)) is not None:
                 own.put(part)

@@ -36,7 +36,7 @@ from .interruptions import Noted, interruptions_held, interruptions_noted
 from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, locked, model_files
 from .optimizer import SGD, Adam, AdamW, Optimizer
 from .progress import Where
-from .records import EpochRecord, Outcome, StepRecord, TrainingWarning
+from .records import EpochRecord, Outcome, StepRecord, TrainingWarning, record_of
 from .settings import (
     CHANGEABLE,
     DATE_EPOCHS,
@@ -167,7 +167,7 @@ class TrainingRun:
         self._checkpoints, self._state = checkpoints, checkpoint.state
         try:
             run = checkpoint.state.part("run")
-            self.history = [EpochRecord(**record) for record in run.number("records", list)] if run is not None else []
+            self.history = [record_of(record) for record in run.number("records", list)] if run is not None else []
             self.checkpoint = checkpoint.state.number("step", int)
             self.saved = State(about).number("saved", int, type(None))
         except (ValueError, TypeError) as error:

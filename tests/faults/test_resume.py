@@ -106,7 +106,7 @@ def test_other_data_are_refused(tmp_path, finished, pairs):
     other = tmp_path / "other.tsv"
     other.write_text("".join(lines))
     TrainingRun.resume(finished.folder, pairs=str(other))  # the same pairs, in another file
-    other.write_text("".join([*lines[:-1], lines[-1].replace("z\tf", "z\te")]))
+    other.write_text("".join([*lines[:-1], lines[-1].replace("\tz", "\tx")]))
     with pytest.raises(
         SettingsError, match=r"cannot be resumed with other data: the training pairs is '1\d pairs, SHA-256 \w{32}'"
     ):
@@ -184,6 +184,7 @@ def rewritten(path, change):
         lambda c: c["state"].update(run=None),
         lambda c: c["state"].update(step=1e300),
         lambda c: c["state"]["run"].update(records=[5]),
+        lambda c: c["state"]["run"].update(records=[{"epoch": "x"}]),
         lambda c: c["state"]["run"].update(place="first"),
         lambda c: c["state"]["run"].update(meter={}),
         lambda c: c["state"]["run"].update(scores=["x"]),
@@ -204,7 +205,7 @@ def test_a_checkpoint_that_was_made_up_is_refused(tmp_path, finished, change):
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path, settings):
-    choices = {"epochs": 4, "learning_rate": 1.0, "metric": "loss", "keep_checkpoints": 2}
+    choices = {"epochs": 4, "learning_rate": 2.0, "schedule": "constant", "metric": "loss", "keep_checkpoints": 2}
     run = TrainingRun(settings(**choices), tmp_path / "m")
     run.train(progress=False)
     best = [record.epoch for record in run.history if record.best][-1]
