@@ -10,6 +10,7 @@ new one can be read, whole, also while it is being written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -54,13 +55,14 @@ def atomic_write(path: str | os.PathLike[str], data: Content) -> None:
     # Not `tempfile`: it makes files that only their owner may read, and os.replace would keep that.
     temporary = final.with_name(f"{_PREFIX}{secrets.token_hex(8)}.tmp")
     try:
-        with _named(path):
+        with named(path):
             _write_new(temporary, content)
             os.replace(temporary, final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(final.parent)
+    with named(path):
+        sync_folder(final.parent)
 
 
 def write_set(folder: str | os.PathLike[str], files: Mapping[str, Content]) -> None:
@@ -74,16 +76,16 @@ def write_set(folder: str | os.PathLike[str], files: Mapping[str, Content]) -> N
     contents = {name: _bytes(data) for name, data in files.items()}
     for name in contents:
         if (folder / name).is_dir():
-            raise IsADirectoryError(21, "Is a directory", str(folder / name))
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(folder / name))
     entries = {**_entries_so_far(folder), **{name: _entry(content) for name, content in contents.items()}}
     waiting = {name: folder / _waiting(name, entries[name]) for name in contents}
     manifest, temporary = _manifest(entries), folder / f"{_PREFIX}{secrets.token_hex(8)}.tmp"
     try:
         for name, path in waiting.items():
-            with _named(folder / name):
+            with named(folder / name):
                 path.unlink(missing_ok=True)
                 _write_new(path, contents[name])
-        with _named(folder / MANIFEST):
+        with named(folder / MANIFEST):
             _write_new(temporary, manifest)
             sync_folder(folder)
             os.replace(temporary, folder / MANIFEST)
@@ -93,9 +95,11 @@ def write_set(folder: str | os.PathLike[str], files: Mapping[str, Content]) -> N
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
         raise
-    sync_folder(folder)  # before the old files go
+    with named(folder):
+        sync_folder(folder)  # before the old files go
     for name, path in waiting.items():
-        os.replace(path, folder / name)
+        with named(folder / name):
+            os.replace(path, folder / name)
 
 
 def write_folder(folder: str | os.PathLike[str], files: Mapping[str, Content]) -> None:
@@ -103,20 +107,21 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, Content]) -
     folder = Path(folder)
     temporary = folder.with_name(f"{_PREFIX}{secrets.token_hex(8)}.tmp")
     try:
-        with _named(folder):
+        with named(folder):
             temporary.mkdir()
         contents = {name: _bytes(data) for name, data in files.items()}
         contents[MANIFEST] = _manifest({name: _entry(content) for name, content in contents.items()})
         for name, content in contents.items():
-            with _named(folder / name):
+            with named(folder / name):
                 _write_new(temporary / name, content)
-        with _named(folder):
+        with named(folder):
             sync_folder(temporary)
             os.rename(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync_folder(folder.parent)
+    with named(folder):
+        sync_folder(folder.parent)
 
 
 def remove_folder(folder: str | os.PathLike[str]) -> None:
@@ -245,13 +250,18 @@ def _check_regular(path: str | os.PathLike[str], status: os.stat_result) -> None
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """The names in a folder reach the disk, where the system can be told so."""
-    with contextlib.suppress(OSError):
+    """The names in a folder reach the disk, where the system can be told so. OSError where it tries, and fails."""
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError:  # folders cannot be opened on Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: Path) -> BinaryIO:
@@ -267,7 +277,7 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
     """An OSError gets the name that the caller knows; a full disk tells none."""
     try:
         yield

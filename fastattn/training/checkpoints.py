@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import save as safetensors_bytes
 
 from fastattn.data import FileError, StoredCorpus
-from fastattn.data.files import SetReader, finish_set, remove_folder, write_folder
+from fastattn.data.files import SetReader, finish_set, named, remove_folder, write_folder
 from fastattn.data.tensors import DTYPES, Tensors, TensorsError
 
 from .state import State
@@ -55,7 +55,8 @@ class CheckpointFolder:
 
     def write(self, about: dict[str, Any], state: State, *, epoch: int, step: int, is_best: bool = False) -> Path:
         """Writes one, and then removes those that are no longer to be kept. OSError: all is as it was."""
-        self.folder.mkdir(exist_ok=True)
+        with named(self.folder):
+            self.folder.mkdir(exist_ok=True)
         there = sorted(self._names())
         number = max((int(path.name.split("-")[0]) for path in there), default=0) + 1
         path = self.folder / f"{number:08d}-epoch-{epoch}-step-{step}"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import threading
 import warnings
@@ -15,7 +16,11 @@ from fastattn.training import ModelFolderError, TrainingRun, TrainingWarning, lo
 
 from .conftest import checkpoints, cut, flipped, same
 
-FULL = OSError(errno.ENOSPC, "No space left on device")
+
+def full():
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
 MODEL = ["config.json", "history.jsonl", "manifest.json", "model.safetensors", "vocabulary.json"]
 
 
@@ -28,7 +33,7 @@ class Faulty:
     def write(self, content):
         self.stream.write(content[: len(content) if self.whole else len(content) // 2])
         self.stream.flush()
-        raise FULL
+        raise full()
 
     def __getattr__(self, name):
         return getattr(self.stream, name)
@@ -62,7 +67,7 @@ class Faults:
         def failing(operation):
             def call(*arguments, **options):
                 if is_now(kind == "names"):
-                    raise FULL
+                    raise full()
                 return operation(*arguments, **options)
 
             return call
@@ -82,85 +87,83 @@ def faults(request, monkeypatch):
 
 
 def test_each_write_of_a_checkpoint(tmp_path, finished, faults):
-    """The training goes on, says so, and the folder can be gone on from."""
+    """The training goes on and says so, the checkpoints that were there are whole, and the bits are the same."""
     failed = 0
     for at in range(20):
-        folder = cut(finished.folder, tmp_path / "again", 4)
-        run = TrainingRun.resume(folder)
+        folder, after = cut(finished.folder, tmp_path / "again", 4), tmp_path / "after"
         newest = checkpoints(folder)[-1].name
-        write, tried = run._write_checkpoint, []
+        run = TrainingRun.resume(folder)
+        write = run._write_checkpoint
 
-        def once(where="step", run=run, write=write, tried=tried, at=at):
-            if tried:
-                raise KeyboardInterrupt
+        def first(where="step", run=run, write=write, at=at, after=after):
             faults.set(at)
-            tried.append(where)
             write(where)
-            faults.set(None)
+            faults.at = None
+            run._write_checkpoint = write
+            shutil.copytree(run.folder, after)
 
-        run._write_checkpoint = once
-        with warnings.catch_warnings(record=True) as warned, pytest.raises(KeyboardInterrupt):
+        run._write_checkpoint = first
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             run.train(progress=False)
-        done = faults.count <= at if faults.at is not None else not warned
+        assert same(run, finished)
+        assert not list(files.temporaries(after / "checkpoints"))
         if warned:
             failed += 1
-            assert issubclass(warned[0].category, TrainingWarning)
-            assert f"no checkpoint was written at step {run._trainer.step}: {folder}" in str(warned[0].message)
-            assert "No space left on device" in str(warned[0].message)
-            assert checkpoints(folder)[-1].name == newest
-        assert not list(files.temporaries(folder / "checkpoints"))
-        again = TrainingRun.resume(folder, checkpoint_every="none")
+            (message,) = [str(warning.message) for warning in warned]
+            assert re.match(rf"no checkpoint was written at step 4: {folder}.*: No space left on device", message)
+            assert newest in [path.name for path in checkpoints(after)]
+        again = TrainingRun.resume(after, checkpoint_every="none")
         again.train(progress=False)
         assert same(again, finished)
-        shutil.rmtree(folder)
-        if done:
+        for path in (folder, after):
+            shutil.rmtree(path)
+        if faults.count <= at:  # there was no such operation
             break
-    assert failed >= 3
+    assert failed == at >= 3
 
 
 def test_each_write_of_a_model(tmp_path, finished, faults):
     """train --overwrite on a full disk: the old model or the new one is there, whole."""
     old = load(finished.folder)
-    for at in range(40):
-        folder = tmp_path / "again"
+    folder = tmp_path / "again"
+    for at in range(30):
         shutil.copytree(finished.folder, folder)
         run = TrainingRun(finished.settings.replaced(hidden=5, epochs=1, checkpoint_every="none"), folder, overwrite=True)
-        write = run._write
+        write, trouble = run._write, None
 
         def once(contents, write=write, at=at):
             faults.set(at)
             write(contents)
-            faults.set(None)
 
         run._write = once
         try:
             run.train(progress=False)
         except OSError as error:
-            assert error.errno == errno.ENOSPC
-            loaded = load(folder)
-            whole = old if loaded.model.config == old.model.config else run.translator
-            assert all(np.array_equal(a, b) for a, b in zip(loaded.model.params, whole.model.params, strict=True))
-        else:
-            if faults.at is None:
-                assert load(folder).model.config.hidden == 5
-        faults.set(None)
+            trouble = error
+        faults.at = None
+        loaded = load(folder)
+        whole = old if loaded.model.config == old.model.config else run.translator
+        assert all(np.array_equal(a, b) for a, b in zip(loaded.model.params, whole.model.params, strict=True))
         shutil.rmtree(folder)
-        if faults.count == 0 and at > 8:
+        if trouble is None and faults.count <= at:
+            assert whole is run.translator
             break
-    assert at >= 5
+        assert trouble is None or trouble.errno == errno.ENOSPC
+        assert trouble is None or str(folder) in str(trouble)
+    assert 6 <= at < 29
 
 
 def test_overwrite_on_a_full_disk_leaves_the_old_model(tmp_path, finished, monkeypatch):
     before = {name: (finished.folder / name).read_bytes() for name in MODEL}
     run = TrainingRun(finished.settings.replaced(hidden=5, epochs=1), finished.folder, overwrite=True)
 
-    def full(path):
+    def create(path):
         if "model.safetensors" in path.name or "arrays" in path.name:
-            raise FULL
+            raise full()
         return open(path, "xb")
 
-    monkeypatch.setattr(files, "_create", full)
+    monkeypatch.setattr(files, "_create", create)
     with (
         pytest.raises(OSError, match="No space left on device") as caught,
         pytest.warns(TrainingWarning, match="no checkpoint"),
@@ -240,7 +243,7 @@ def test_a_set_keeps_what_is_not_replaced(tmp_path):
     write_set(tmp_path, {"a": "1", "b": b"\x00"})
     write_set(tmp_path, {"a": "2"})
     assert read_set(tmp_path, lambda reader: (reader.names, reader.read("a"), reader.read("b"))) == (["a", "b"], b"2", b"\x00")
-    with pytest.raises(FileError, match="c: is not among the files of manifest.json"):
+    with pytest.raises(FileError, match=r"c: is not among the files of manifest\.json"):
         read_set(tmp_path, lambda reader: reader.read("c"))
     (tmp_path / "d").mkdir()
     with pytest.raises(IsADirectoryError):
