@@ -22,6 +22,12 @@ def test_the_examples_print_what_they_say(capsys):
             assert capsys.readouterr().out.splitlines() == said, block
 
 
+def test_each_option_is_shown_in_an_example():
+    parameters = inspect.signature(Trainer.fit).parameters.values()
+    options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert {name for name in options if not re.search(rf"\b{name}=|\"{name}\": ", "".join(BLOCKS))} == set()
+
+
 def test_each_option_stands_there_with_its_default():
     table = PAGE.split("## Options")[1].split("## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", table, re.MULTILINE))

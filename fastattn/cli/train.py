@@ -152,7 +152,6 @@ def run(arguments: argparse.Namespace) -> None:
         return
 
     from fastattn.data import require
-    from fastattn.data.reading import split_features
     from fastattn.training import DivergedError, TrainingRun
 
     if arguments.plot:
@@ -200,12 +199,23 @@ def run(arguments: argparse.Namespace) -> None:
     if outcome is not None and outcome.valid_exact_match is not None:
         count = round(outcome.valid_exact_match * len(corpus.valid))
         print(f"held-out exact match {outcome.valid_exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
-    example = corpus.example
+    print(f"try it: {_command(run)}")
+
+
+def _command(run: "TrainingRun") -> str:
+    """One that translates a source of those held out; where all are long, the file."""
+    from fastattn.data.reading import split_features
+    from fastattn.training.run import LONGEST_EXAMPLE
+
+    example, pairs = run.corpus.example, run.settings.data.pairs
+    command = ["fastattn", "translate", str(run.folder)]
+    if len(example) > LONGEST_EXAMPLE and pairs not in (None, "-"):
+        return shlex.join([*command, "--input", str(pairs)])
     if run.settings.data.reading.has_features:
         text, features = split_features(example)
         example = f"{text}\t{run.settings.data.features_separator.join(features)}"
     dashes = ["--"] if example.startswith("-") else []
-    print(f"try it: {shlex.join(['fastattn', 'translate', str(run.folder), *dashes])} {_word(example)}")
+    return f"{shlex.join([*command, *dashes])} {_word(example)}"
 
 
 def _word(text: str) -> str:

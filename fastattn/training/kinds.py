@@ -7,6 +7,7 @@ ValueError for anything else; whoever calls them knows the name of the setting.
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,6 +170,8 @@ class Text:
     def check(self, value: Any) -> str | None:
         if self.optional and value in (None, ""):
             return None
+        if self.path and isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if not isinstance(value, str) or not value or (self.path and "\0" in value):
             raise ValueError
         return value

@@ -50,12 +50,13 @@ from .settings import (
 from .state import State, StateError, differences
 from .stored import stored_pairs
 from .trainer import Trainer
-from .translator import Translator
+from .translator import MAX_SOURCE_TOKENS, Translator
 
 CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
 # A checkpoint after an epoch is left out where the last one is younger than so many times what it took to write it.
 REST = 50
+LONGEST_EXAMPLE = 100
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -70,11 +71,12 @@ class SplitPairs:
 
     @property
     def example(self) -> str:
-        """A source, of those held out if there are some."""
+        """A source, of those held out if there are some; a short one if there is one."""
         if isinstance(self.train, StoredCorpus) or isinstance(self.valid, StoredCorpus):
             assert isinstance(self.train, StoredCorpus)  # on disk are all pairs or none
             return self.train.first_source
-        return (self.valid or self.train)[0][0]
+        pairs = self.valid or self.train
+        return next((source for source, _ in pairs if len(source) <= LONGEST_EXAMPLE), pairs[0][0])
 
 
 class _Stopped(BaseException):
@@ -195,7 +197,8 @@ class TrainingRun:
 
         The first Ctrl-C or SIGTERM takes effect when the step is done and a checkpoint is written, the next one at once. A
         TrainingWarning says that a checkpoint could not be written, and the training goes on. ModelFolderError where somebody
-        else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it.
+        else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it. A
+        TrainingWarning says, too, of how many sources `Translator` would say that they are too long.
         """
         with interruptions_noted() as self._noted, self._in_folder() as self._lock:
             try:
@@ -227,6 +230,7 @@ class TrainingRun:
     ) -> None:
         training = self.settings.training
         self._checkpointed, self._cost, self._is_lost = time.monotonic(), 0.0, False
+        _warn_of_long_sources(self._train_pairs)
         if isinstance(self._train_pairs, StoredCorpus):
             x: Any = self._train_pairs
             t = source_lengths = target_lengths = None
@@ -540,6 +544,19 @@ def _check_sizes(training: TrainingSettings, corpus: SplitPairs, encoded: Encode
         raise SettingsError(
             f"training.batch_tokens is {training.batch_tokens}, but {corpus.name} has a pair of {sizes[longest]} tokens"
             f"{shown}; expected at least {sizes[longest]}"
+        )
+
+
+def _warn_of_long_sources(encoded: Encoded | StoredCorpus) -> None:
+    lengths = encoded.source_lengths if isinstance(encoded, StoredCorpus) else encoded[1]
+    count = int((lengths > MAX_SOURCE_TOKENS).sum())
+    if count:
+        have = "has" if count == 1 else "have"
+        warnings.warn(
+            f"{count:,} of {len(lengths):,} sources {have} more than {MAX_SOURCE_TOKENS:,} tokens: the model learns from them, "
+            "but none so long is translated",
+            TrainingWarning,
+            stacklevel=4,
         )
 
 

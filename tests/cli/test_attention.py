@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
 
+from fontTools.fontBuilder import FontBuilder  # noqa: E402
+from fontTools.pens.ttGlyphPen import TTGlyphPen  # noqa: E402
+from matplotlib import font_manager  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
 
 import fastattn  # noqa: E402
-from fastattn.cli import attention  # noqa: E402
+from fastattn.cli import attention, fonts  # noqa: E402
+from fastattn.cli.fonts import Fonts  # noqa: E402
 from fastattn.data import Vocabulary  # noqa: E402
 from fastattn.training import Translator, save  # noqa: E402
 
@@ -105,11 +110,211 @@ def test_every_symbol_has_its_place(monkeypatch, rng):
     assert low > high  # the answer goes from top to bottom
 
 
-def test_a_symbol_that_the_font_has_no_sign_for_is_said_once(capsys):
-    attention.picture(["語", "彙"], ["a"], np.ones((1, 2)) / 2, "png")
+def a_font(path, characters, name="Tiny", style="Regular"):
+    """A file of a font whose signs are squares."""
+    names = {character: f"u{ord(character):04X}" for character in characters}
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 600), (600, 600), (600, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    square, nothing = pen.glyph(), TTGlyphPen(None).glyph()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", *names.values()])
+    font.setupCharacterMap({ord(character): each for character, each in names.items()})
+    # A font of colours has no outlines.
+    font.setupGlyf({".notdef": nothing} | dict.fromkeys(names.values(), nothing if name == "Empty" else square))
+    font.setupHorizontalMetrics(dict.fromkeys([".notdef", *names.values()], (700, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": name, "styleName": style, "psName": name})
+    font.setupOS2(usWeightClass=700 if style == "Bold" else 400)
+    font.setupPost()
+    font.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """machine(files that matplotlib knows, new=those that it does not know): the machine has these, and matplotlib's own."""
+    own = [entry for entry in font_manager.fontManager.ttflist if entry.name in ("DejaVu Sans", "Last Resort High-Efficiency")]
+
+    def has(*known, new=()):
+        monkeypatch.setattr(font_manager.fontManager, "ttflist", own[:])
+        for file in known:
+            font_manager.fontManager.addfont(file)
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [entry.fname for entry in own] + [*known, *new])
+
+    has()
+    return has
+
+
+def files_of(families):
+    """What matplotlib finds by them."""
+    found = [font_manager.findfont(font_manager.FontProperties(family=[each]), fallback_to_default=False) for each in families]
+    return [os.path.basename(file) for file in found]
+
+
+THAI, DEVANAGARI, JAPANESE, FAMILY = "กขคง", "क्षि", "日本", "👩\u200d👩\u200d👧"
+DEFAULT = "DejaVuSans.ttf"
+
+
+def test_a_font_that_has_the_signs_is_found(machine, tmp_path):
+    files = [a_font(tmp_path / "thai.ttf", THAI, "A Thai"), a_font(tmp_path / "deva.ttf", DEVANAGARI, "Some Devanagari")]
+    machine(*files)
+    families, without = Fonts().families([*THAI, DEVANAGARI, "a", "ابت", "e\u0301"])
+    assert not without
+    assert {label: files_of(each)[0] for label, each in families.items()} == dict.fromkeys(THAI, "thai.ttf") | {
+        DEVANAGARI: "deva.ttf"
+    } | dict.fromkeys(("a", "ابت", "e\u0301"), DEFAULT)
+
+
+def test_a_font_for_the_whole_label_comes_before_several_for_its_parts(machine, tmp_path):
+    parts = [a_font(tmp_path / "1.ttf", JAPANESE[0], "1 Sans"), a_font(tmp_path / "2.ttf", JAPANESE[1], "2 Sans")]
+    machine(*parts)
+    families, without = Fonts().families([f"a{JAPANESE}"])
+    assert (files_of(families[f"a{JAPANESE}"]), without) == ([DEFAULT, "1.ttf", "2.ttf"], {})
+    machine(*parts, a_font(tmp_path / "whole.ttf", f"a{JAPANESE}", "Whole"))
+    families, _ = Fonts().families([f"a{JAPANESE}"])
+    assert files_of(families[f"a{JAPANESE}"]) == ["whole.ttf", DEFAULT]
+
+
+def test_joiners_need_no_sign(machine, tmp_path):
+    machine(a_font(tmp_path / "faces.ttf", "👩👧"))
+    families, without = Fonts().families([FAMILY, "👩\ufe0f"])
+    assert ({files_of(each)[0] for each in families.values()}, without) == ({"faces.ttf"}, {})
+
+
+def test_a_font_that_cannot_be_drawn_with_is_none(machine, tmp_path):
+    machine(a_font(tmp_path / "empty.ttf", THAI, "Empty"), new=[str(tmp_path / "gone.ttf"), __file__])
+    assert Fonts().families(["ก", "aก"])[1] == {"ก": "ก", "aก": "ก"}
+
+
+def test_of_a_family_the_upright_file_of_normal_weight_is_taken(machine, tmp_path):
+    files = [a_font(tmp_path / f"{style}.ttf", THAI, style=style) for style in ("Bold", "Regular")]
+    for has in (lambda: machine(*files), lambda: machine(new=files)):
+        has()
+        assert files_of(Fonts().families(["ก"])[0]["ก"]) == ["Regular.ttf", DEFAULT]
+
+
+def test_fonts_are_looked_at_only_as_long_as_it_needs(machine, tmp_path, monkeypatch):
+    machine(a_font(tmp_path / "a.ttf", THAI, "A Sans"), a_font(tmp_path / "b.ttf", DEVANAGARI, "B"))
+    opened = []
+    original = fonts._open
+    monkeypatch.setattr(fonts, "_open", lambda font: opened.append(os.path.basename(font)) or original(font))
+    Fonts().families(["x", "é"])
+    assert set(opened) <= {DEFAULT}
+    monkeypatch.setattr(font_manager, "findSystemFonts", None)  # it walks through folders
+    Fonts().families([*THAI])
+    assert set(opened) == {DEFAULT, "a.ttf"}
+
+
+def test_what_was_installed_since_matplotlib_made_its_list_is_found(machine, tmp_path, monkeypatch, rng):
+    file = a_font(tmp_path / "new.ttf", THAI, "New")
+    machine(new=[file])
+    axes = drawn(monkeypatch, ["ก", "a"], ["ข"], rng.random((1, 2)))
+    assert [files_of(label.get_fontfamily())[0] for label in axes.get_xticklabels()] == ["new.ttf", DEFAULT]
+    assert [files_of(label.get_fontfamily())[0] for label in axes.get_yticklabels()] == ["new.ttf"]
+    assert files_of(Fonts("New").families(["ก"])[0]["ก"])[0] == "new.ttf"
+
+
+@pytest.mark.parametrize("named", ["as a file", "as a family"])
+def test_a_font_that_is_named_comes_first(machine, tmp_path, trained, fastattn_command, monkeypatch, named):
+    file = a_font(tmp_path / "own.otf", "abกข", "My Own")
+    machine(*(() if named == "as a file" else (file,)), a_font(tmp_path / "thai.ttf", THAI))
+    given = file if named == "as a file" else "My Own"
+    families, _ = Fonts(given).families(["a", "c", "ก", "ค", "cก"])
+    expected = {"a": "own.otf", "c": DEFAULT, "ก": "own.otf", "ค": "thai.ttf", "cก": DEFAULT}
+    assert {label: files_of(each)[0] for label, each in families.items()} == expected
+    assert files_of(families["cก"])[:2] == [DEFAULT, "own.otf"]
+    pictures = []
+    for options in ([], ["--font", given]):
+        code, _, err = fastattn_command("attention", trained / "model", "abc", *options, "--out", tmp_path / "map.png")
+        assert (code, err) == (0, "")
+        pictures.append((tmp_path / "map.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_a_font_that_is_none(machine, tmp_path, trained, fastattn_command):
+    machine(a_font(tmp_path / "tiny.ttf", THAI, "Tiny Thai"))
+    for given, said in [
+        ("Tiny Tai", "there is no font 'Tiny Tai'; expected a file, or a family that is installed; did you mean Tiny Thai?"),
+        (tmp_path / "none.ttf", f"{tmp_path / 'none.ttf'}: No such file or directory"),
+        (tmp_path, f"{tmp_path} is no font with outlines; expected a .ttf, .otf or .ttc file"),
+        ("/dev/zero", "/dev/zero is no font with outlines; expected a .ttf, .otf or .ttc file"),
+        ("", "'' is no font; expected a file, or a family that is installed"),
+        (__file__, f"{__file__} is no font with outlines; expected a .ttf, .otf or .ttc file"),
+    ]:
+        code, out, err = fastattn_command("attention", trained / "model", "abc", "--font", given, "--out", tmp_path / "map.png")
+        assert (code, out, err) == (1, "", f"fastattn: --font: {said}\n")
+        assert not (tmp_path / "map.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "named", "install"),
+    [
+        ("ก", "'ก'", "Noto Sans (Debian: fonts-noto-core)"),
+        (["日本", "한", "あ"], "'日本', '한', 'あ'", "Noto Sans CJK (Debian: fonts-noto-cjk)"),
+        ([FAMILY], "U+1F469 U+200D U+1F469 U+200D U+1F467", "Symbola (Debian: fonts-symbola)"),
+        (["ि", "ab日"], "U+093F, 'ab日'", "Noto Sans (Debian: fonts-noto-core), Noto Sans CJK (Debian: fonts-noto-cjk)"),
+    ],
+)
+def test_symbols_that_no_font_has_a_sign_for_are_named_once(machine, capsys, symbols, named, install):
+    attention.picture([*symbols, *symbols], [*symbols, "a"], np.ones((len(symbols) + 1, 2 * len(symbols))), "png")
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "fastattn: the font has no sign for some of the symbols: they are drawn as boxes\n"
+    assert err == (
+        f"fastattn: no font of this machine has signs for {named}: they are drawn as boxes; install {install}, "
+        "or name a font with --font\n"
+    )
+
+
+def test_what_this_matplotlib_only_puts_in_a_row_is_named(machine, tmp_path, capsys, monkeypatch):
+    machine(a_font(tmp_path / "some.ttf", DEVANAGARI + FAMILY.replace("\u200d", "")))
+    labels = [DEVANAGARI, "אב", "ש", FAMILY, "é", "ab", "क"]
+    monkeypatch.setattr(attention, "can_shape", lambda: True)
+    attention.picture(labels, ["a"], np.ones((1, 7)), "png")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(attention, "can_shape", lambda: False)
+    attention.picture(labels, ["a"], np.ones((1, 7)), "png")
+    assert capsys.readouterr().err == (
+        f"fastattn: matplotlib {matplotlib.__version__} draws 'क्षि', 'אב', U+1F469 U+200D U+1F469 U+200D U+1F467 sign by sign "
+        "from left to right; version 3.11 draws them as they are written\n"
+    )
+
+
+@pytest.mark.skipif(not fonts.can_shape(), reason="this matplotlib draws from left to right")
+def test_letters_of_a_label_stand_from_right_to_left(machine):
+    def signs(label):
+        drawing = attention.picture(["x", label], ["x"], np.ones((1, 2)), "svg").decode()
+        ticks = drawing.split('id="xtick_2"')[1].split('id="matplotlib.axis_2"')[0].split("<!-- source -->")[0]
+        return re.findall(r'<use xlink:href="#(DejaVuSans-[0-9a-f]+)"', ticks)
+
+    (alef,), (bet,) = signs("א"), signs("ב")
+    assert alef != bet
+    assert signs("אב") == [bet, alef]
+    assert signs("ab") == [*signs("a"), *signs("b")]
+
+
+def test_symbols_stand_in_the_order_in_which_they_are_read(monkeypatch, rng):
+    """Also those of a text that is written from right to left: the model reads them from the left of the picture."""
+    axes = drawn(monkeypatch, [*"ابتث"], [*"ثت"], rng.random((2, 4)))
+    assert [label.get_text() for label in axes.get_xticklabels()] == [*"ابتث"]
+
+
+@pytest.mark.parametrize(
+    ("symbols", "rotation"), [(["ab"], 0), (["abc"], 90), ([DEVANAGARI, FAMILY, "e\u0301\u0302"], 0), (["\u200d"], 90)]
+)
+def test_only_wide_labels_are_turned(monkeypatch, machine, tmp_path, symbols, rotation):
+    machine(a_font(tmp_path / "some.ttf", DEVANAGARI + FAMILY))
+    axes = drawn(monkeypatch, symbols, ["a"], np.ones((1, len(symbols))))
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {rotation}
+
+
+@pytest.mark.parametrize("symbol", ["\u200d", "\ufe0f", "\x01", "\t", "\u00a0", "\u3000"])
+def test_what_cannot_be_seen_is_a_number(monkeypatch, capsys, symbol):
+    axes = drawn(monkeypatch, [symbol], ["a"], np.ones((1, 1)))
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"U+{ord(symbol):04X}"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_long_text_is_drawn_still(rng):

@@ -521,6 +521,21 @@ def test_learns_to_reverse(kernel_set, choices, rng):
     np.testing.assert_array_equal(model.generate(x, 0, 4), t[:, 1:])
 
 
+@members(FAMILY)
+def test_the_loss_falls_with_every_option(kernel_set, choices, rng):
+    model = make_model(choices)
+    x, t = make_batch(rng, model, N=8, T1=T1, T2=T2)
+    given = {"source_lengths": rng.integers(1, T1 + 1, 8), "target_lengths": rng.integers(2, T2 + 1, 8)}
+    before = model.eval().forward(x, t, **given)
+    optimizer = fastattn.Adam(0.05)
+    model.train()
+    for _ in range(40):
+        model.forward(x, t, **given)
+        model.backward()
+        optimizer.update(model.params, model.grads, max_norm=5.0)
+    assert model.eval().forward(x, t, **given) < 0.6 * before
+
+
 def test_parts_by_themselves(kernel_set, rng):
     encoder_choices = {"encoder_layers": 2, "bidirectional": True, "encoder_hidden": 3}
     decoder_choices = {**encoder_choices, "decoder_layers": 2, "attention": "general", "bridge": "affine"}

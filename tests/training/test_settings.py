@@ -254,6 +254,10 @@ def test_what_cannot_be_combined_is_said(tmp_path, text, reason):
     assert reason in str(error.value)
 
 
+def test_a_path_object_is_a_path(tmp_path):
+    assert Settings.of(pairs=tmp_path / "a.tsv").data.pairs == str(tmp_path / "a.tsv")
+
+
 def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
     for name, reason in (("none.toml", "cannot be read: No such file"), ("latin.toml", "is not UTF-8: byte 3 is 0xe9")):
@@ -385,6 +389,16 @@ def test_training_from_the_saved_settings_gives_the_same_bits(tmp_path, pairs, c
     sizes = len(translator.source_vocabulary), len(translator.target_vocabulary)
     assert translator.model.config == first.translator.model.config == settings.model.config(*sizes)
     assert settings == Settings.of(pairs=str(pairs), **{"valid_fraction": 0.05, **SMALL, **choices})
+
+
+@pytest.mark.parametrize("choices", RUNS)
+def test_the_loss_falls_with_options_together(backend, tmp_path, pairs, choices):
+    rate = {"sgd": 0.5}.get(choices.get("optimizer"), 0.02)
+    given = {**SMALL, "epochs": 8, "learning_rate": rate, "valid_fraction": 0.2, **choices}
+    run = train(Settings.of(pairs=str(pairs), **given), tmp_path / "m")
+    assert run.history[-1].loss < 0.95 * run.history[0].loss
+    if run.history[0].valid_loss is not None:
+        assert run.outcome.valid_loss < 0.97 * run.history[0].valid_loss
 
 
 # Each with what it differs from.
