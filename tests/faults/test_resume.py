@@ -215,6 +215,24 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path, settings):
     assert names == [f"epoch-{best}-step-{step}", f"epoch-4-step-{last}", f"epoch-4-step-{last}"]
 
 
+@pytest.mark.parametrize(("every", "expected"), [("none", []), (2, [2, 3, 4, 6, 6, 8, 9]), ("99m", [3, 9]), ("0.00001m", None)])
+def test_how_often_checkpoints_are_written(tmp_path, settings, monkeypatch, every, expected):
+    """By minutes, that of an epoch is left out where the last one is too young; the last epoch always has one."""
+    monkeypatch.setattr("fastattn.training.run.REST", 10**9)
+    run = TrainingRun(settings(checkpoint_every=every, accumulate=1, batch_size=5), tmp_path / "m")
+    run.train(progress=False)
+    assert run.history[-1].step == 9
+    steps = [int(path.name.rsplit("-", 1)[1]) for path in checkpoints(tmp_path / "m")] if expected != [] else []
+    assert steps == ([1, 2, 3, 4, 5, 6, 7, 8, 9, 9] if expected is None else expected)
+    assert run.checkpoint == (None if every == "none" else 9)
+
+
+@pytest.mark.parametrize("given", ["5", "m", "-1m", "0m", 0, -3, 1.5, True, "10s", "infm"])
+def test_what_is_no_time_for_checkpoints(settings, given):
+    with pytest.raises(SettingsError, match=r"checkpoint_every is .*; expected a whole number of steps, minutes as in"):
+        settings(checkpoint_every=given)
+
+
 def test_time_that_was_used_counts():
     now = [100.0]
     clock = Clock(1.0, lambda: now[0])

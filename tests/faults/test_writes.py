@@ -230,7 +230,7 @@ def test_a_reader_finds_a_whole_set_while_it_is_replaced(tmp_path):
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for n in range(150):
+    for n in range(60):
         write_set(tmp_path, {"a": str(n % 10) * 5000, "b": str(n % 10)})
     ended.set()
     for thread in threads:
