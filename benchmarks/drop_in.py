@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     complete = True
     for name, shape in SHAPES.items():
         cores = machine.choose_cores(chosen.threads)
-        job = Job(name, shape, "train", ENTRANTS, chosen.threads, cores, chosen.rounds, timeout=600, cold=False)
+        job = Job(chosen.threads, cores, chosen.rounds, 600, False, name, shape, "train", ENTRANTS)
         results = measure(job, lambda line: None)
         print(report.text(results, settings))
         peers = results["peers"]

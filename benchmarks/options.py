@@ -19,7 +19,9 @@ from typing import Any
 
 from benchmarks.models import MODELS, PLAIN, Model
 from benchmarks.peers import machine
-from benchmarks.peers.measure import REQUEST_SECONDS, REST_SECONDS, WARM_UP_SECONDS
+from benchmarks.peers.entrant import REST_SECONDS
+from benchmarks.peers.measure import REQUEST_SECONDS, WARM_UP_SECONDS
+from benchmarks.peers.report import markdown_table
 from benchmarks.shapes import NAMED, Shape
 from benchmarks.training_step import TrainingStep
 
@@ -119,13 +121,8 @@ def _warm_up(step: TrainingStep) -> float:
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """In Markdown, which can be read in a terminal, too."""
-    rows = [HEADINGS, *(cost.row() for cost in costs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    rule = "|" + "-" * (widths[0] + 2) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    """In Markdown."""
+    return markdown_table([HEADINGS, *(cost.row() for cost in costs)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

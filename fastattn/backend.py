@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from fastattn_kernels.compilation import compilation as compilation
+
 BACKENDS = ("compiled", "reference")
 
 _backend: str | None = None
@@ -92,7 +94,7 @@ def set_num_threads(n: int) -> None:
 def _compiled_kernels() -> ModuleType:
     """The compiled set. Its first import starts Numba, which takes a while."""
     global _compiled
-    with _import_lock:  # several threads may be the first
+    with _import_lock, compilation.preparing():  # several threads may be the first
         _compiled = importlib.import_module("fastattn_kernels.compiled")
         return _compiled
 

@@ -65,7 +65,7 @@ def test_each_option_is_shown_in_an_example():
     for name in ("search", "sample"):
         parameters = inspect.signature(getattr(fastattn.AttentionSeq2seq, name)).parameters.values()
         options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - (
-            {"lengths", "return_attention"} if name == "sample" else set()
+            {"lengths", "return_attention", "forbidden"} if name == "sample" else set()
         )
         calls = "".join(re.findall(rf"model\.{name}\((.*)", "".join(BLOCKS)))
         assert {option for option in options if f"{option}=" not in calls} == set()
@@ -81,7 +81,7 @@ def test_each_option_of_a_method_stands_there_with_its_default(name):
     options = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     rows = dict(re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)?", section, re.MULTILINE))
     expected = {p.name: "" if p.default is p.empty else repr(p.default) for p in options}
-    as_above = {"end_id", "lengths", "return_attention"} if name == "sample" else set()
+    as_above = {"end_id", "lengths", "return_attention", "forbidden"} if name == "sample" else set()
     assert rows == {name: default for name, default in expected.items() if name not in as_above}
 
 

@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command with ``arguments``, or the process's own -> the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)  # so that the peers end with the parent
+    signal.signal(signal.SIGTERM, terminate)  # so that the peers end with the parent
     command = parser()
     chosen = command.parse_args(arguments)
     for file in filter(None, (chosen.json, chosen.markdown, chosen.plot)):  # now, not when everything has been measured
@@ -125,23 +125,23 @@ def _measure_all(command: argparse.ArgumentParser, chosen: argparse.Namespace) -
     made: dict[str, Any] = {"machine": machine.facts(), "settings": settings, "results": [], "failed": {}}
     peers = {name: PEERS.get(name, name) for name in names}
     for model, (name, shape) in itertools.product(dict.fromkeys(chosen.model), shapes.items()):
-        job = Job(name, shape, kind, peers, threads, cores, chosen.rounds, chosen.timeout, chosen.cold, model)
+        job = Job(threads, cores, chosen.rounds, chosen.timeout, chosen.cold, name, shape, kind, peers, model)
         try:
-            results = measure(job, _say)
+            results = measure(job, say)
         except PeerFailed as error:  # not a peer, but what all of them need
             made["failed"][f"{model} {name}"] = str(error)
-            _say(f"{job.title}: cannot be measured: {error}")
+            say(f"{job.title}: cannot be measured: {error}")
             continue
         made["results"].append(results)
         print(report.text(results, settings), end="\n\n", flush=True)
     return made
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 

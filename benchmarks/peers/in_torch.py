@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(shape.V, shape.D)
         width = shape.H * (2 if model.bidirectional else 1)
-        self.lstms = _lstms(shape.D, width, shape.H, model.encoder_layers, model.bidirectional)
+        self.lstms = make_lstms(shape.D, width, shape.H, model.encoder_layers, model.bidirectional)
         self.residual = model.residual
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[State]]:
@@ -51,16 +51,13 @@ class Encoder(nn.Module):
         return xs, states
 
     def load(self, weights: Weights) -> None:
-        _load(self.embedding.weight, weights["encoder.embedding.W"])
+        load_weight(self.embedding.weight, weights["encoder.embedding.W"])
         for layer, lstm in enumerate(self.lstms):
-            _load_lstm(lstm, weights, f"encoder.lstm.{layer}")
+            load_lstm(lstm, weights, f"encoder.lstm.{layer}")
 
 
 class LastState(nn.Module):
     """The decoder's first state: the h of the encoder's last one, with a c of zeros."""
-
-    def __init__(self, shape: Shape, model: Model) -> None:
-        super().__init__()
 
     def forward(self, states: list[State]) -> list[State]:
         return [(h, torch.zeros_like(h)) for h, _ in states]
@@ -70,12 +67,14 @@ class LastState(nn.Module):
 
 
 class Bridge(nn.Module):
-    """The same as an affine map with tanh, for each layer's h and c, of the encoder's last ones in both directions."""
+    """The same as an affine map with tanh, for each layer's h and c, of the encoder's last ones in both directions.
 
-    def __init__(self, shape: Shape, model: Model) -> None:
+    width: of these; H: of the decoder's states.
+    """
+
+    def __init__(self, width: int, H: int, layers: int) -> None:
         super().__init__()
-        width = shape.H * (2 if model.bidirectional else 1)
-        self.of_h, self.of_c = (nn.ModuleList(nn.Linear(width, shape.H) for _ in range(model.decoder_layers)) for _ in range(2))
+        self.of_h, self.of_c = (nn.ModuleList(nn.Linear(width, H) for _ in range(layers)) for _ in range(2))
 
     def forward(self, states: list[State]) -> list[State]:
         def mapped(affine: nn.Module, part: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ class Bridge(nn.Module):
     def load(self, weights: Weights) -> None:
         for name, maps in (("h", self.of_h), ("c", self.of_c)):
             for layer, affine in enumerate(maps):
-                _load_linear(affine, weights, f"decoder.bridge.{layer}.{name}")
+                load_linear(affine, weights, f"decoder.bridge.{layer}.{name}")
 
 
 class Readout(nn.Module):
@@ -110,8 +109,8 @@ class Readout(nn.Module):
 
     def load(self, weights: Weights) -> None:
         if self.general is not None:
-            _load_linear(self.general, weights, "decoder.attention")
-        _load_linear(self.affine, weights, "decoder.affine")
+            load_linear(self.general, weights, "decoder.attention")
+        load_linear(self.affine, weights, "decoder.affine")
 
 
 class Decoder(nn.Module):
@@ -122,7 +121,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: Shape, model: Model) -> None:
         super().__init__()
         self.embedding = nn.Embedding(shape.V, shape.D)
-        self.lstms = _lstms(shape.D, shape.H, shape.H, model.decoder_layers)
+        self.lstms = make_lstms(shape.D, shape.H, shape.H, model.decoder_layers)
         self.residual = model.residual
         self.readout = Readout(shape, model)
 
@@ -155,9 +154,9 @@ class Decoder(nn.Module):
         self.readout.compile()
 
     def load(self, weights: Weights) -> None:
-        _load(self.embedding.weight, weights["decoder.embedding.W"])
+        load_weight(self.embedding.weight, weights["decoder.embedding.W"])
         for layer, lstm in enumerate(self.lstms):
-            _load_lstm(lstm, weights, f"decoder.lstm.{layer}")
+            load_lstm(lstm, weights, f"decoder.lstm.{layer}")
         self.readout.load(weights)
 
 
@@ -241,17 +240,17 @@ class FeedingDecoder(nn.Module):
 
     def load(self, weights: Weights) -> None:
         lstm = "decoder.lstm.0.forward"
-        _load(self.embedding.weight, weights["decoder.embedding.W"])
+        load_weight(self.embedding.weight, weights["decoder.embedding.W"])
         D = self.embedding.embedding_dim
         Wx, Wh = (_gates(weights[f"{lstm}.{name}"], "ifog") for name in ("Wx", "Wh"))  # the sigmoids side by side
-        _load(self.of_token.weight, Wx[:D].T)
-        _load(self.of_token.bias, _gates(weights[f"{lstm}.b"], "ifog"))
-        _load(self.recurrent.weight, np.concatenate((Wx[D:], Wh)).T)
-        _load(self.of_source.weight, weights["decoder.attention.W"].T)
-        _load(self.query.weight, weights["decoder.attention.W_query"].T)
-        _load(self.v, weights["decoder.attention.v"])
-        _load_linear(self.attentional, weights, "decoder.attentional")
-        _load_linear(self.affine, weights, "decoder.affine")
+        load_weight(self.of_token.weight, Wx[:D].T)
+        load_weight(self.of_token.bias, _gates(weights[f"{lstm}.b"], "ifog"))
+        load_weight(self.recurrent.weight, np.concatenate((Wx[D:], Wh)).T)
+        load_weight(self.of_source.weight, weights["decoder.attention.W"].T)
+        load_weight(self.query.weight, weights["decoder.attention.W_query"].T)
+        load_weight(self.v, weights["decoder.attention.v"])
+        load_linear(self.attentional, weights, "decoder.attentional")
+        load_linear(self.affine, weights, "decoder.affine")
 
 
 class Seq2seq(nn.Module):
@@ -260,7 +259,8 @@ class Seq2seq(nn.Module):
     def __init__(self, shape: Shape, model: Model) -> None:
         super().__init__()
         self.encoder = Encoder(shape, model)
-        self.bridge = (Bridge if model.bridge == "affine" else LastState)(shape, model)
+        width = shape.H * (2 if model.bidirectional else 1)
+        self.bridge = Bridge(width, shape.H, model.decoder_layers) if model.bridge == "affine" else LastState()
         self.decoder = (FeedingDecoder if model.input_feeding else Decoder)(shape, model)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -273,29 +273,29 @@ class Seq2seq(nn.Module):
             part.load(weights)
 
 
-def _lstms(D: int, width: int, H: int, layers: int, bidirectional: bool = False) -> Any:
+def make_lstms(D: int, width: int, H: int, layers: int, bidirectional: bool = False) -> Any:
     """A ModuleList of layers of their own: something may come between them, and one nn.LSTM would do the same for all."""
     inputs = [D] + [width] * (layers - 1)
     return nn.ModuleList(nn.LSTM(size, H, batch_first=True, bidirectional=bidirectional) for size in inputs)
 
 
-def _load(param: Tensor, weight: np.ndarray) -> None:
+def load_weight(param: Tensor, weight: np.ndarray) -> None:
     if param.shape != weight.shape:  # copy_ would spread out one that is smaller
         raise ValueError(f"a weight has shape {weight.shape}; expected {tuple(param.shape)}")
     param.copy_(torch.from_numpy(weight))
 
 
-def _load_linear(linear: Any, weights: Weights, name: str) -> None:
-    _load(linear.weight, weights[f"{name}.W"].T)
+def load_linear(linear: Any, weights: Weights, name: str) -> None:
+    load_weight(linear.weight, weights[f"{name}.W"].T)
     if linear.bias is not None:
-        _load(linear.bias, weights[f"{name}.b"])
+        load_weight(linear.bias, weights[f"{name}.b"])
 
 
-def _load_lstm(lstm: nn.LSTM, weights: Weights, name: str) -> None:
+def load_lstm(lstm: nn.LSTM, weights: Weights, name: str) -> None:
     """PyTorch's second bias is zero, and stays so."""
     for (W_x, W_h, b, second_b), direction in zip(lstm.all_weights, DIRECTIONS):
         for param, own in ((W_x, "Wx"), (W_h, "Wh"), (b, "b")):
-            _load(param, _gates(weights[f"{name}.{direction}.{own}"], "ifgo").T)
+            load_weight(param, _gates(weights[f"{name}.{direction}.{own}"], "ifgo").T)
         second_b.zero_().requires_grad_(False)
 
 
@@ -303,6 +303,17 @@ def _gates(weight: np.ndarray, order: str) -> np.ndarray:
     """Columns f, g, i, o -> those of ``order``."""
     of_gate = dict(zip("fgio", np.split(weight, 4, axis=-1), strict=True))
     return np.concatenate([of_gate[gate] for gate in order], axis=-1)
+
+
+def norm_before_clipping(params: Sequence[Tensor], norm: float, max_norm: float) -> float:
+    """The norm of the gradients before clip_grad_norm_ scaled them to ``max_norm``, from what they are now.
+
+    ``norm``, which PyTorch adds up in float32, is up to 1e-3 off where a weight has millions of elements. The
+    gradients are as exact as anybody's, so they are what is checked; they were divided by the norm that there is.
+    """
+    parts = (part for param in params if param.grad is not None for part in param.grad.flatten().split(1 << 16))
+    after = math.sqrt(sum(part.double().square().sum().item() for part in parts))
+    return after * max(1.0, (norm + 1e-6) / max_norm)  # the divisor of clip_grad_norm_
 
 
 class Eager(Peer):
@@ -325,17 +336,7 @@ class Eager(Peer):
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.params, MAX_NORM, foreach=True)
             self.optimizer.step()
-        return lambda: [loss.item(), self._norm_before(norm.item())]
-
-    def _norm_before(self, norm: float) -> float:
-        """The norm of the gradients before they were scaled, from what they are now.
-
-        ``norm``, which PyTorch adds up in float32, is up to 1e-3 off where a weight has millions of elements. The
-        gradients are as exact as anybody's, so they are what is checked; they were divided by the norm that there is.
-        """
-        parts = (part for param in self.params if param.grad is not None for part in param.grad.flatten().split(1 << 16))
-        after = math.sqrt(sum(part.double().square().sum().item() for part in parts))
-        return after * (norm + 1e-6) / MAX_NORM  # the divisor of clip_grad_norm_
+        return lambda: [loss.item(), norm_before_clipping(self.params, norm.item(), MAX_NORM)]
 
     def generate(self, times: int) -> Outcome:
         for _ in range(times):

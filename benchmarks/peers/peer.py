@@ -1,14 +1,14 @@
 """What a peer is given, and what it must do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from benchmarks.models import PLAIN, Model
+from benchmarks.models import MODELS, PLAIN, Model
 from benchmarks.shapes import Shape
 
 Outcome = Callable[[], Any]
@@ -24,6 +24,11 @@ class Task:
     threads: int
     weights_file: str
     model: Model = PLAIN
+
+    @classmethod
+    def of(cls, kind: str, model: str, shape: Sequence[int], threads: int, weights_file: str) -> Self:
+        """From what stands in a request."""
+        return cls(kind, Shape(*shape), threads, weights_file, MODELS[model])
 
     @contextmanager
     def named_weights(self) -> Iterator[Weights]:
@@ -46,6 +51,7 @@ class Peer(ABC):
 
     # How far a loss or a gradient norm may be from the reference, relative to it.
     tolerance: ClassVar[float] = 1e-4
+    task_class: ClassVar[Any] = Task
 
     @abstractmethod
     def __init__(self, task: Task) -> None: ...

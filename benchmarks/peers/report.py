@@ -1,7 +1,7 @@
 """What was measured, for people: tables as text and as Markdown, and a picture."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ def _table(results: Results) -> list[list[str]]:
     return [["peer", *(title for title, _ in COLUMNS)], *rows]
 
 
-def _others(results: Results) -> list[str]:
+def others(peers: Mapping[str, Record]) -> list[str]:
     """A sentence for each peer that was not measured."""
-    peers = results["peers"].items()
-    return [f"{name} is {record['status']}: {record['reason']}" for name, record in peers if record["status"] != "measured"]
+    out = {name: record for name, record in peers.items() if record["status"] != "measured"}
+    return [f"{name} is {record['status']}: {record['reason']}" for name, record in out.items()]
 
 
 def text(results: Results, settings: Record) -> str:
@@ -83,18 +83,32 @@ def text(results: Results, settings: Record) -> str:
         )
         for row in table
     ]
-    return "\n".join([heading(results, settings), *lines, *_others(results)])
+    return "\n".join([heading(results, settings), *lines, *others(results["peers"])])
+
+
+def machine_line(machine: Record) -> str:
+    """A sentence of what was measured on, and with what, from `machine.facts`."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['cpu']} ({machine['llvm_cpu']}), Python {machine['python']}, {versions}; {machine['date']}."
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A heading and rows, in Markdown, which can be read in a terminal, too: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    rule = "|" + "-" * (widths[0] + 2) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def markdown(report: Record) -> str:
     """All tables, for a page of documentation."""
-    machine, settings = report["machine"], report["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    parts = [f"{machine['cpu']} ({machine['llvm_cpu']}), Python {machine['python']}, {versions}; {machine['date']}.", LEGEND]
+    settings = report["settings"]
+    parts = [machine_line(report["machine"]), LEGEND]
     for results in report["results"]:
         head, *rows = ("| " + " | ".join(row) + " |" for row in _table(results))
         rule = "|---|" + "---:|" * len(COLUMNS)
-        parts += [heading(results, settings), "\n".join([head, rule, *rows]), *_others(results)]
+        parts += [heading(results, settings), "\n".join([head, rule, *rows]), *others(results["peers"])]
     if lead := summary(report["results"]):
         parts.append(lead)
     return "\n\n".join(parts) + "\n"

@@ -29,16 +29,13 @@ class Service:
         self.target = target
         self.idle_since = time.process_time()
 
-    def load(self, kind: str, model: str, shape: list[int], threads: int, weights_file: str) -> dict[str, Any]:
-        """Imports the library and builds the peer. ``kind`` names the method that `work` will call."""
-        from benchmarks.models import MODELS
-        from benchmarks.shapes import Shape
-
-        from .peer import Peer, Task
+    def load(self, kind: str, **task: Any) -> dict[str, Any]:
+        """Imports the library and builds the peer of the task. ``kind`` names the method that `work` will call."""
+        from .peer import Peer
 
         module, _, name = self.target.partition(":")
-        task = Task(kind, Shape(*shape), threads, weights_file, MODELS[model])
-        peer: Peer = getattr(importlib.import_module(module), name)(task)
+        peer_class: type[Peer] = getattr(importlib.import_module(module), name)
+        peer = peer_class(peer_class.task_class.of(kind, **task))
         self.method = getattr(peer, kind)
         return {"tolerance": peer.tolerance}
 

@@ -26,10 +26,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the corpus."""
     from fastattn.data import date_pairs, write_pairs
+    from fastattn.data.words import counted
 
     try:
         pairs = date_pairs(arguments.size, arguments.seed)
     except ValueError as error:
         raise UserError(str(error)) from error
     write_pairs(arguments.out, pairs)
-    print(f"{len(pairs):,} pairs written to {arguments.out}")
+    print(f"{counted(len(pairs), 'pair')} written to {arguments.out}")

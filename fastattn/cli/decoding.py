@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -177,7 +178,7 @@ class Decoding:
         unknown: what becomes of a source with symbols that the model never saw.
         """
         if not (self.sampling or self.n_best or self.scores or self.jsonl):
-            return translator.translate(texts, **self.search, unknown=unknown)
+            return [_in_a_line(text) for text in translator.translate(texts, **self.search, unknown=unknown)]
         if self.attention and all(model.config.attention is None for model in translator.models):
             raise UserError("--attention: the model has no attention")
         more: dict[str, Any] = {"return_attention": self.attention, "unknown": unknown}
@@ -204,7 +205,7 @@ class Decoding:
         for answer in answers:
             of_tokens = " ".join(f"{each:.4f}" for each in answer.token_log_probabilities)
             scores = [f"{answer.log_probability:.4f}", of_tokens, " ".join(never_seen)] if self.scores else []
-            lines.append("\t".join([*numbered, *scores, answer.text]))
+            lines.append("\t".join([*numbered, *scores, _in_a_line(answer.text)]))
         return lines or ["\t".join([*numbered, *(["", "", " ".join(never_seen)] if self.scores else []), ""])]
 
     def _as_json(self, answer: "Answer") -> dict[str, Any]:
@@ -220,6 +221,11 @@ class Decoding:
             weights = [[round(float(weight), 6) for weight in row] for row in answer.attention]
             result |= {"alignment": list(answer.alignment), "attention": weights}
         return result
+
+
+def _in_a_line(text: str) -> str:
+    """An answer is a line; a text that is given back as its own answer may hold line ends, which become spaces."""
+    return re.sub(r"\r\n|\r|\n", " ", text)
 
 
 def _finite(given: str) -> float:

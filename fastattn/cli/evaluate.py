@@ -204,6 +204,7 @@ def _is_answers(path: str) -> bool:
 def _read_answers(path: str, file: "PairsFile") -> list[str]:
     """An answer to each different source, in the order in which they first stand in the pairs."""
     from fastattn.data import read_lines
+    from fastattn.data.words import counted
 
     answers = [answer for _, answer in read_lines(path, "an answer")]
     places: dict[str, int] = {}  # source -> the place of its first pair
@@ -215,7 +216,7 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
         expected = f"{len(file.pairs):,}, one for each pair"
         if len(places) < len(file.pairs):
             expected += f", or {len(places):,}, one for each different source"
-        raise UserError(f"{path}: {len(answers):,} answers; expected {expected}")
+        raise UserError(f"{path}: {counted(len(answers), 'answer')}; expected {expected}")
     for place, (source, _) in enumerate(file.pairs):
         first = places[source]
         if answers[place] != answers[first]:
@@ -268,9 +269,14 @@ def text(result: "Evaluation", characters: bool, intervals: bool, by_length: boo
 
 
 def _rates(score: "Score") -> Iterator[str]:
+    from fastattn.data.words import counted
+
     yield f"{score.exact_match:.2%} ({score.exact_matches:,} of {score.pairs:,})"
-    yield f"{score.token_error_rate:.2%} ({score.token_errors:,} errors in {score.reference_tokens:,} tokens)"
-    yield f"{score.character_error_rate:.2%} ({score.character_errors:,} errors in {score.reference_characters:,} characters)"
+    tokens = counted(score.reference_tokens, "token")
+    yield f"{score.token_error_rate:.2%} ({counted(score.token_errors, 'error')} in {tokens})"
+    if score.character_errors is not None and score.reference_characters is not None:
+        characters = counted(score.reference_characters, "character")
+        yield f"{score.character_error_rate:.2%} ({counted(score.character_errors, 'error')} in {characters})"
 
 
 def _corpus_score(score: "CorpusScore") -> str:

@@ -86,9 +86,10 @@ class UnknownSymbols:
 
     def say(self) -> None:
         """A line on standard error, if there are some."""
+        from fastattn.data.words import counted
         from fastattn.training.translator import shown
 
         if self.sources:
-            have = "has" if self.sources == 1 else "have"
-            said = f"{self.sources:,} of {self.all:,} sources {have} symbols that the model never saw: {shown(self.symbols)}"
+            of_all = f"{self.sources:,} of {counted(self.all, 'source')} {'has' if self.sources == 1 else 'have'}"
+            said = f"{of_all} symbols that the model never saw: {shown(self.symbols)}"
             print(f"fastattn: {said}", file=sys.stderr)

@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
 
     from fastattn.data import require
-    from fastattn.training import DivergedError, TrainingRun
+    from fastattn.training import DivergedError, TrainingRun, epoch_line
 
     if arguments.plot:
         require("matplotlib", "plot", "--plot")
@@ -168,7 +168,7 @@ def run(arguments: argparse.Namespace) -> None:
     epochs, log_every = run.settings.training.epochs, run.settings.training.log_every
 
     def finish_epoch(record: "EpochRecord") -> None:
-        print(_line(record, epochs), flush=True)
+        print(epoch_line(record, epochs), flush=True)
         if board is not None:
             board.add_epoch(record)
 
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     try:
         _announce(run)
-        with _warnings_in_a_line():
+        with _warnings_in_a_line(), _compiling_in_a_line():
             run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
         raise UserError(f"{error}; {_saved(run, goes_on=False)}") from error
@@ -265,15 +265,6 @@ def _changes(section: "Section", said: Sequence[str]) -> list[str]:
     return [name.replace("_", " ") + ("" if text == "true" else f" {text}") for name, text in changes.items()]
 
 
-def _line(record: "EpochRecord", epochs: int | None) -> str:
-    parts = [f"epoch {record.epoch}/{epochs}", f"loss {record.loss:.4f}"]
-    if record.valid_loss is not None and record.valid_exact_match is not None:
-        held_out = f"held out: loss {record.valid_loss:.4f}, exact match {record.valid_exact_match:.2%}"
-        errors = record.valid_token_error_rate
-        parts += [held_out if errors is None else f"{held_out}, token error rate {errors:.2%}"]
-    return "  ".join([*parts, f"{record.tokens_per_second:,.0f} tokens/s", f"{record.seconds:.1f} s"])
-
-
 def _step_line(record: "StepRecord", epochs: int | None) -> str:
     minutes, seconds = divmod(round(record.seconds_left), 60)
     parts = [
@@ -308,4 +299,22 @@ def _warnings_in_a_line() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _compiling_in_a_line() -> Iterator[None]:
+    """That kernels compile is a line on standard error, once, where that is no terminal, in which a bar says so."""
+    from fastattn import backend
+    from fastattn.training.display import compiling_words
+
+    said = sys.stderr.isatty()
+
+    def tell(count: int) -> None:
+        nonlocal said
+        if not said:
+            said = True
+            print(f"fastattn: {compiling_words()}", file=sys.stderr, flush=True)
+
+    with backend.compilation.told(tell):
         yield

@@ -137,9 +137,12 @@ class Answers:
 
     def end(self) -> None:
         """Says what there is to say. UserError if a line could not be translated."""
+        from fastattn.data.words import counted
+
         self.unknown_symbols.say()
         if self.bad:
-            raise UserError(f"{self.bad:,} of {self.done:,} lines could not be translated; their answers are empty")
+            answers = "its answer is" if self.bad == 1 else "their answers are"
+            raise UserError(f"{self.bad:,} of {counted(self.done, 'line')} could not be translated; {answers} empty")
 
 
 class Sources:

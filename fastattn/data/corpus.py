@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +68,8 @@ class StoredCorpus:
     """Encoded pairs: ``sources`` as `encode_sources` gives them, ``targets`` with start and end symbol.
 
     ``chosen`` (N,) are the pairs of it that count, by their place in the file; ``source_hashes`` has a number for each of them
-    that equal sources share; ``first_source`` is the first text of the file.
+    that equal sources share; ``first_source`` is the first text of the file; ``passed_over``: how many blank and
+    comment lines it had.
     """
 
     sources: Rows
@@ -78,6 +79,7 @@ class StoredCorpus:
     target_vocabulary: Vocabulary
     chosen: np.ndarray
     first_source: str
+    passed_over: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -100,16 +102,21 @@ class StoredCorpus:
     def split(self, valid_fraction: float, seed: int) -> tuple[StoredCorpus, StoredCorpus]:
         """(train, valid), with no source in both: about ``valid_fraction`` of the different sources are drawn for valid.
 
-        A source is drawn by a hash of itself and of the seed, so that no list of all sources is needed. Raises ValueError for a
-        fraction outside (0, 1), for a negative seed, and where one of the parts would be empty.
+        A source is drawn by a hash of itself and of the seed, so that no list of all sources is needed; where that would draw
+        none of a few sources, or all, it is one, or all but one. Raises ValueError for a fraction outside (0, 1), for a
+        negative seed, and for fewer than two different sources.
         """
         if not 0 < valid_fraction < 1:
             raise ValueError(f"valid_fraction must be more than 0 and less than 1, got {valid_fraction}")
         if seed < 0:
             raise ValueError(f"seed is {seed}; expected at least 0")
-        drawn = _mixed(self.source_hashes[self.chosen] ^ _mixed(np.array([seed], np.uint64))) < valid_fraction * 2.0**64
+        draws = _mixed(self.source_hashes[self.chosen] ^ _mixed(np.array([seed], np.uint64)))
+        lowest, highest = draws.min(), draws.max()
+        if lowest == highest:
+            raise ValueError("at least 2 different sources are needed to hold some out, got 1")
+        drawn = draws < valid_fraction * 2.0**64
         if drawn.all() or not drawn.any():
-            raise ValueError(f"valid_fraction {valid_fraction} of {len(self)} pairs leaves one part empty; expected more pairs")
+            drawn = draws < highest if drawn.all() else draws == lowest
         return replace(self, chosen=self.chosen[~drawn]), replace(self, chosen=self.chosen[drawn])
 
 
@@ -134,11 +141,12 @@ def build_corpus(
     *,
     reverse_source: bool = False,
     made_of: Mapping[str, Any],
+    passed_over: Callable[[], tuple[int, int]] = lambda: (0, 0),
 ) -> StoredCorpus:
     """Encodes the pairs, once through them, and writes them to ``folder``, whose corpus it replaces.
 
-    made_of: what the corpus is made of, of JSON's types; `open_corpus` compares it. An interruption leaves the folder as
-    it was.
+    made_of: what the corpus is made of, of JSON's types; `open_corpus` compares it. passed_over: asked after the last pair, how
+    many blank and comment lines the file had, which is kept with the corpus. An interruption leaves the folder as it was.
 
     Raises ValueError for no pairs and for a source without a token, OSError where a file cannot be written, CorpusError for a
     folder that holds other things.
@@ -172,6 +180,7 @@ def build_corpus(
             "source": source.told(),
             "target": target.told(),
             "first_source": first_source,
+            "passed_over": list(passed_over()),
         }
         index["sha256"] = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
         atomic_write(temporary / INDEX, json.dumps(index, ensure_ascii=False))
@@ -201,6 +210,7 @@ def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, c
         rows = {side: _open_rows(folder, side, index[side]) for side in ("source", "target")}
         hashes = np.memmap(folder / HASHES, "<u8", mode="r")
         vocabularies = {side: Vocabulary.from_json(index["vocabulary"][side]) for side in ("source", "target")}
+        blank_lines, comment_lines = map(int, index.get("passed_over", (0, 0)))  # earlier versions did not keep them
     except (OSError, KeyError, TypeError) as error:
         raise CorpusError(folder, f"cannot be read: {error}") from error
     except ValueError as error:
@@ -217,6 +227,7 @@ def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, c
         target_vocabulary=vocabularies["target"],
         chosen=np.arange(len(hashes)),
         first_source=index.get("first_source", ""),
+        passed_over=(blank_lines, comment_lines),
     )
 
 

@@ -37,6 +37,10 @@ class FileError(Exception):
         self.path, self.reason = path, reason
 
 
+class TooLargeError(FileError):
+    """A file of more bytes than are read."""
+
+
 def atomic_write(path: str | os.PathLike[str], data: Content) -> None:
     """Write `data` (a str as UTF-8) to `path`: afterwards the file is either wholly new or what it was before.
 
@@ -190,13 +194,16 @@ class SetReader:
         trouble = FileError(path, "missing")
         # The file may take its name between two looks.
         for place in (path, self.folder / _waiting(name, entry), path):
+            content: bytes | None
             try:
                 content = read_regular(place, entry["bytes"])
+            except TooLargeError:
+                content = None
             except FileError as error:
                 if place == path:
                     trouble = error
                 continue
-            if _entry(content) == entry:
+            if content is not None and _entry(content) == entry:
                 return content
             trouble = FileError(path, f"is damaged: its SHA-256 is not the one in {MANIFEST}")
         raise trouble
@@ -230,7 +237,7 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
             status = os.fstat(stream.fileno())
             _check_regular(path, status)
             if limit is not None and status.st_size > limit:
-                raise FileError(path, f"has {status.st_size:,} bytes; expected at most {limit:,}")
+                raise TooLargeError(path, f"has {status.st_size:,} bytes; expected at most {limit:,}")
             content = stream.read(status.st_size)
             if len(content) < status.st_size or stream.read(1):
                 raise FileError(path, "was changed while it was read")

@@ -18,6 +18,7 @@ from fastattn.data.files import atomic_write
 from fastattn.data.hints import LINES, hint
 from fastattn.data.reading import PLAIN, Reading
 from fastattn.data.seeded import Seeded
+from fastattn.data.words import counted
 
 Pair = tuple[str, str]
 
@@ -101,7 +102,7 @@ def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
 def passed_over(blank_lines: int, comment_lines: int) -> str:
     """How many lines were no pairs, in words: "2 blank lines, 1 comment"; "" if there were none."""
     kinds = ((blank_lines, "blank line"), (comment_lines, "comment"))
-    return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for count, name in kinds if count)
+    return ", ".join(counted(count, name) for count, name in kinds if count)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ class Reading:
             if column == value:
                 raise ValueError(f"{name}_column and {other}_column are both {value!r}; expected different columns")
 
+    def __repr__(self) -> str:
+        """What is not the default."""
+        changed = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"{type(self).__name__}({', '.join(changed)})"
+
     def _check_column(self, name: str) -> None:
         column = getattr(self, name)
         if column is None and name == "features_column":

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 
 from fastattn.data import atomic_write
+from fastattn.data.words import counted
 
 from .alignment import Aligned, align, confusions, worst
 from .evaluation import Evaluation
@@ -125,14 +126,14 @@ def _figures(evaluation: Evaluation) -> Iterator[str]:
     score, first = evaluation.score, evaluation.first_score
     several = evaluation.pairs > len(evaluation.sources)
     about = f" with {evaluation.pairs:,} targets; the nearest counts" if several else ""
-    yield f"<p>{score.pairs:,} sources{about}.</p>\n"
+    yield f"<p>{counted(score.pairs, 'source')}{about}.</p>\n"
     bounds = evaluation.intervals
     names = ["", "rate", *([f"{bounds.confidence:.0%} interval"] if bounds else []), "counts"]
     yield _row([*names, *(["by the first target alone"] if several else [])], "th", start="<table>\n")
     counts = {
         "exact_match": f"{score.exact_matches:,} of {score.pairs:,}",
-        "token_error_rate": f"{score.token_errors:,} errors in {score.reference_tokens:,}",
-        "character_error_rate": f"{score.character_errors or 0:,} errors in {score.reference_characters or 0:,}",
+        "token_error_rate": f"{counted(score.token_errors, 'error')} in {score.reference_tokens:,}",
+        "character_error_rate": f"{counted(score.character_errors or 0, 'error')} in {score.reference_characters or 0:,}",
     }
     for name, count in counts.items():
         cells = [name.replace("_", " "), f"{getattr(score, name):.2%}"]

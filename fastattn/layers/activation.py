@@ -1,5 +1,7 @@
 """The hyperbolic tangent."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn import backend

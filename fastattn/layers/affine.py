@@ -1,5 +1,7 @@
 """The same affine map at every position."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn import backend

@@ -1,5 +1,7 @@
 """Layers that run as one: one kernel does, each way, what they do one after another."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 

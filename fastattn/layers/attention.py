@@ -4,6 +4,8 @@ For one target state: AttentionWeight, then WeightSum, and both in AttentionLaye
 the dot product (Luong, Pham and Manning 2015, section 3.1). For all target states at once, with a choice of scores: Attention.
 """
 
+from __future__ import annotations
+
 from types import ModuleType
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What all layers share: a list of weights, a list of their gradients, and what forward keeps for backward."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

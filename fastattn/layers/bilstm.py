@@ -1,5 +1,7 @@
 """Two LSTMs in opposite directions."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from numpy.typing import ArrayLike

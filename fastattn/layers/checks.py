@@ -6,6 +6,8 @@ copied only if it was not) or raises: ValueError for a shape, a length or a size
 IndexError for a token id.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Dropout (Srivastava et al. 2014)."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Token ids to vectors."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn import backend

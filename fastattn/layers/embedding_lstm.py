@@ -1,5 +1,7 @@
 """An embedding and what reads its vectors, as one."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from numpy.typing import ArrayLike

@@ -1,5 +1,7 @@
 """LSTM layers with attention inside the recurrence: input feeding (Luong, Pham and Manning 2015, section 3.3)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

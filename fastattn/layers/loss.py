@@ -3,6 +3,8 @@
 In two layers, Softmax and CEloss, or in one, SoftmaxCrossEntropy, which works on logarithms and is what the models use.
 """
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn import backend

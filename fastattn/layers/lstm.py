@@ -1,5 +1,7 @@
 """LSTM over a whole sequence (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -104,7 +106,7 @@ class LSTM(OneLaunch):
         self._recurrent_dropout = dropout
 
     @property
-    def lstms(self) -> "list[LSTM]":
+    def lstms(self) -> list[LSTM]:
         return [self]
 
     # The state is copied on its way in and on its way out, so that no caller can change it by accident.

@@ -1,5 +1,7 @@
 """What the recurrent layers share, each of which is made of LSTMs: how they read, where they start, what is dropped."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

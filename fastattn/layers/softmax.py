@@ -1,5 +1,7 @@
 """Softmax over the steps of a sequence, as attention uses it."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn import backend

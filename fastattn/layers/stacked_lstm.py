@@ -1,5 +1,7 @@
 """Several recurrent layers, one upon the other."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

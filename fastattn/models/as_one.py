@@ -1,5 +1,7 @@
 """A whole model as one kernel, for batches that are quicker so."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import cache
 from typing import Self, cast

@@ -1,5 +1,7 @@
 """What all models share: the weights of their parts in one list, training and use, and what dropout's masks follow from."""
 
+from __future__ import annotations
+
 from typing import Self
 
 import numpy as np
@@ -21,7 +23,7 @@ class Model:
     sample in its batch, from ``first_sample`` on. Both may be set: to repeat a step, or to give a large batch in parts.
     """
 
-    def __init__(self, *parts: "Layer | Model | None") -> None:
+    def __init__(self, *parts: Layer | Model | None) -> None:
         self.parts = [part for part in parts if part is not None]
         self.params: list[Array] = []
         self.grads: list[Array] = []

@@ -4,6 +4,8 @@ The beam search of one model is one kernel. All else goes step by step, by one m
 of several are averaged at each step. As in `search`, nothing is kept for a backward, and nothing dropped.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -52,11 +54,15 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a search: the symbol that begins a target, the one that ends it (None: nothing does), the most tokens."""
+    """What bounds a search: the symbol that begins a target, the one that ends it (None: nothing does), the most tokens.
+
+    forbidden: the ids that no answer holds, in ascending order.
+    """
 
     start_id: int
     sample_size: int
     end_id: int | None
+    forbidden: Array
 
     def nothing(self, *shape: int) -> Array:
         """ids (..., sample_size) of answers without a token."""
@@ -184,7 +190,7 @@ def by_one_model(
             *(*decoder.embedding.weights(), [weight for each in lstm.lstms for weight in each.weights()], attention),
             *((*of_output, *first.of_scores), first.h, first.c, isinstance(lstm, InputFeedingLSTM)),
             *(getattr(lstm, "residual", False), lengths, (limits.start_id, limits.sample_size, limits.end_id)),
-            *(how.beam, how.n_best, how.alpha, attends),
+            *(how.beam, how.n_best, how.alpha, attends, limits.forbidden),
         )
     )
 
@@ -205,7 +211,7 @@ def by_several(
     totals, firsts, tokens = np.zeros(len(x)), np.arange(len(x) + 1), np.full(len(x), limits.start_id)
     for step in range(limits.sample_size):
         scores, a = committee.next(tokens)
-        rows, tokens, log_p, totals = kernels.best_successors(scores, totals, firsts, how.beam)  # (m, K)
+        rows, tokens, log_p, totals = kernels.best_successors(scores, totals, firsts, how.beam, limits.forbidden)  # (m, K)
         exists = rows >= 0
         ended = exists & (limits.ends(tokens) if step + 1 < limits.sample_size else True)
         if ended.any():
@@ -289,7 +295,7 @@ def draw(
         scores, a = committee.next(tokens)
         samples, draws = np.divmod(running, how.draws)
         random = uniforms(how.seed, numbers[samples], draws, step)
-        chosen = how.temperature, how.top_k, how.top_p, random
+        chosen = how.temperature, how.top_k, how.top_p, random, limits.forbidden
         tokens, ids_log_p = backend.kernels().draw_tokens(scores, *chosen)
         ids[running, step], log_p[running, step] = tokens, ids_log_p
         answer_lengths[running] = step + 1

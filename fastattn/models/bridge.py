@@ -1,5 +1,7 @@
 """From the last states of the encoder to the first of the decoder."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -3,6 +3,8 @@
 The options and their formulas stand in docs/models.md.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -20,6 +22,8 @@ FREE = ("dtype", "dropout", "recurrent_dropout", "word_dropout", "label_smoothin
 
 # Of a width, a vocabulary or a number of layers: NumPy has no words for an array beyond any address.
 MAX_SIZE = 2**24
+# Far deeper than anybody has trained LSTMs; of more, the layers alone take minutes to build.
+MAX_LAYERS = 100
 
 
 class DropoutRatios(NamedTuple):
@@ -74,8 +78,10 @@ class ModelConfig:
         object.__setattr__(self, name, value)  # the class is frozen for everybody else
 
     def _check_each(self) -> None:
-        for name in ("source_vocabulary", "embedding", "hidden", "encoder_layers", "decoder_layers"):
+        for name in ("source_vocabulary", "embedding", "hidden"):
             self._set(name, checks.size(name, getattr(self, name), highest=MAX_SIZE))
+        for name in ("encoder_layers", "decoder_layers"):
+            self._set(name, checks.size(name, getattr(self, name), highest=MAX_LAYERS))
         for name in ("target_vocabulary", "encoder_hidden", "attention_size", "attentional_size"):
             if getattr(self, name) is not None:
                 self._set(name, checks.size(name, getattr(self, name), highest=MAX_SIZE))
@@ -202,6 +208,21 @@ class ModelConfig:
         plain = type(self)(self.source_vocabulary, self.embedding, self.hidden, self.target_vocabulary)
         free = {name: getattr(self, name) for name in FREE}
         return self == replace(plain, **free)
+
+    def in_words(self) -> str:
+        """The sizes, and the choices that are not at their defaults, as in "9 to 8 tokens, embedding 5, hidden 7, residual"."""
+        V_source, V_target, D, H = self.sizes
+        words = [f"{V_source} to {V_target} tokens", f"embedding {D}", f"hidden {H}"]
+        plain = type(self)(V_source, D, H, V_target)
+        for name in (field.name for field in fields(self)[4:]):
+            value = getattr(self, name)
+            if value == getattr(plain, name) or (name == "attention_size" and value == H):
+                continue
+            if isinstance(value, DropoutRatios):
+                value = ", ".join(f"{place} {ratio:g}" for place, ratio in value._asdict().items() if ratio)
+                value = f"({value})"
+            words.append(name.replace("_", " ") + ("" if value is True else f" {str(value).lower()}"))
+        return ", ".join(words)
 
     def to_json(self) -> dict[str, Any]:
         """Every choice, in JSON's types."""

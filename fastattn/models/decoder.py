@@ -1,5 +1,7 @@
 """The decoder: scores for each next token of the target, given the tokens before it and the source."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """The encoder: token ids of the source to a state for each of them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """Several models as one."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from .searching import Searching
@@ -30,3 +32,6 @@ class Ensemble(Searching):
 
     def _members(self) -> Sequence[AttentionSeq2seq]:
         return self.models
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(map(repr, self.models))}>"

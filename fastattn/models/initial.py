@@ -9,6 +9,8 @@ McClelland and Ganguli 2014).
 Drawn in float64 and then rounded, so that the same seed gives the same weights in both dtypes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import numpy as np

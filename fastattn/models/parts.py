@@ -4,6 +4,8 @@ This is the one place where the shapes of a model are written down. A model is b
 the tensors stand in ``params`` too and their first values are drawn; a model folder is checked against it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 

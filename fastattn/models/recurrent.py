@@ -1,5 +1,7 @@
 """What the encoder and the decoder begin with: token ids to states."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """From what the decoder has at a step to the scores of the next token."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn.layers import Affine, Embedding, Tanh

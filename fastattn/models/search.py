@@ -6,6 +6,9 @@ and its backward disturbs neither, and dropout has no part in it.
 Of equal scores the lowest id wins. After a sample's ``end_id`` come only more of them, with weights of zero.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,22 +26,47 @@ Found = tuple[Array, Array]  # ids (N, sample_size) int64, weights (N, sample_si
 
 
 def greedy_plain(
-    encoder: Encoder, decoder: Decoder, x: Array, lengths: Array | None, start_id: int, sample_size: int, end_id: int | None
+    encoder: Encoder,
+    decoder: Decoder,
+    x: Array,
+    lengths: Array | None,
+    start_id: int,
+    sample_size: int,
+    end_id: int | None,
+    forbidden: Array,
 ) -> Found:
     """x (N, T1), by the plain model, of which one kernel does the whole search."""
     kernels = backend.kernels()
     (W_source,), (W_target,) = encoder.embedding.weights(), decoder.embedding.weights()
     hs_enc, h_last, _, _ = kernels.embedding_lstm_forward(W_source, x, encoder.lstm.weights(), None, None, None, lengths)
-    weights = W_target, *decoder.lstm.weights(), *decoder.affine.weights()
+    weights = W_target, *decoder.lstm.weights(), *_without(forbidden, decoder.affine.weights())
     return kernels.greedy_search(hs_enc, h_last[0], *weights, lengths, start_id, sample_size, end_id)
 
 
+def _without(forbidden: Array, of_scores: Sequence[Array]) -> Sequence[Array]:
+    """What scores are made of, such that those of these ids (F,) are minus infinity: no other score changes by a bit."""
+    if not len(forbidden):
+        return of_scores
+    W, b = of_scores
+    b = b.copy()
+    b[forbidden] = -np.inf
+    return W, b
+
+
 def greedy(
-    encoder: Encoder, decoder: Decoder, x: Array, lengths: Array | None, start_id: int, sample_size: int, end_id: int | None
+    encoder: Encoder,
+    decoder: Decoder,
+    x: Array,
+    lengths: Array | None,
+    start_id: int,
+    sample_size: int,
+    end_id: int | None,
+    forbidden: Array,
 ) -> Found:
     """x (N, T1), by any model: step by step, of the samples that have not ended."""
     N, T1 = x.shape
     steps = Steps(decoder, *encoded(encoder, x, lengths), lengths)
+    steps.of_scores = _without(forbidden, steps.of_scores)
     ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
     weights = np.zeros((N, sample_size, T1), decoder.params[0].dtype)
     running, tokens = np.arange(N), np.full((N, 1), start_id)
@@ -117,7 +145,7 @@ class Steps:
         first = decoder.bridge.forward(states, _mapped)
         self.h, self.c = (np.stack([zeros if s is None else s for s in of_layers]) for of_layers in zip(*first))  # (L, N, H)
         self.fed: Array | None = None  # what the step before gave (N, K); None before the first
-        self.of_scores = decoder.affine.weights()
+        self.of_scores: Sequence[Array] = decoder.affine.weights()
 
     def keep(self, samples: Array) -> None:
         """Goes on with these samples alone."""

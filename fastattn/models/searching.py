@@ -1,5 +1,7 @@
 """What finds targets: the searches that a model has, and an ensemble of models."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
@@ -34,11 +36,17 @@ class Searching:
     def _parts(self) -> list[Parts]:
         return [(model.encoder, model.decoder) for model in self._members()]
 
-    def _limits(self, start_id: int, sample_size: int, end_id: int | None) -> Limits:
-        start_id = checks.token("start_id", start_id, self.target_vocabulary)
+    def _limits(self, start_id: int, sample_size: int, end_id: int | None, forbidden: Sequence[int]) -> Limits:
+        V = self.target_vocabulary
+        start_id = checks.token("start_id", start_id, V)
         if end_id is not None:
-            end_id = checks.token("end_id", end_id, self.target_vocabulary)
-        return Limits(start_id, checks.size("sample_size", sample_size), end_id)
+            end_id = checks.token("end_id", end_id, V)
+        ids = np.unique([checks.token(f"forbidden[{i}]", each, V) for i, each in enumerate(forbidden)]).astype(np.int64)
+        if end_id in ids:
+            raise ValueError(f"forbidden holds {end_id}, the end_id; expected other ids")
+        if len(ids) == V:
+            raise ValueError(f"forbidden holds all of the {V} ids; expected fewer")
+        return Limits(start_id, checks.size("sample_size", sample_size), end_id, ids)
 
     def _check_attention(self, return_attention: bool) -> None:
         if return_attention and not any(model.decoder.attention is not None for model in self._members()):
@@ -57,6 +65,7 @@ class Searching:
         beam: int = 1,
         n_best: int | None = None,
         length_penalty: float = 0.0,
+        forbidden: Sequence[int] = (),
     ) -> Array: ...
 
     @overload
@@ -72,6 +81,7 @@ class Searching:
         beam: int = 1,
         n_best: int | None = None,
         length_penalty: float = 0.0,
+        forbidden: Sequence[int] = (),
     ) -> tuple[Array, Array]: ...
 
     def generate(
@@ -86,6 +96,7 @@ class Searching:
         beam: int = 1,
         n_best: int | None = None,
         length_penalty: float = 0.0,
+        forbidden: Sequence[int] = (),
     ) -> Array | tuple[Array, Array]:
         """x (N, T1), token ids -> ids (N, sample_size) int64: from ``start_id`` on, the best token at each step.
 
@@ -95,16 +106,18 @@ class Searching:
 
         beam: how many hypotheses of a sample are followed; with more than one, what is found is the best answer of `search`,
         of which ``length_penalty`` is explained there. n_best: with it, the ids of so many answers, best first, (N, n_best,
-        sample_size), and their weights (N, n_best, sample_size, T1).
+        sample_size), and their weights (N, n_best, sample_size, T1). forbidden: token ids that no answer holds.
         """
         members = self._members()
         if checks.size("beam", beam) == 1 and n_best is None and len(members) == 1:
             x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
-            limits = self._limits(start_id, sample_size, end_id)
+            limits = self._limits(start_id, sample_size, end_id, forbidden)
             _length_penalty(length_penalty)
             self._check_attention(return_attention)
             search = greedy_plain if members[0].config.is_plain else greedy
-            ids, weights = search(*self._parts()[0], x, lengths, limits.start_id, limits.sample_size, limits.end_id)
+            ids, weights = search(
+                *self._parts()[0], x, lengths, limits.start_id, limits.sample_size, limits.end_id, limits.forbidden
+            )
             return (ids, weights) if return_attention else ids
         found = self.search(
             x,
@@ -116,6 +129,7 @@ class Searching:
             n_best=1 if n_best is None else n_best,
             length_penalty=length_penalty,
             return_attention=return_attention,
+            forbidden=forbidden,
         )
         of_sample = slice(None) if n_best is not None else 0
         ids = found.ids[:, of_sample]
@@ -133,6 +147,7 @@ class Searching:
         n_best: int = 1,
         length_penalty: float = 0.0,
         return_attention: bool = False,
+        forbidden: Sequence[int] = (),
     ) -> SearchResult:
         """x (N, T1), token ids -> the ``n_best`` best answers that a beam search finds for each sample, with their scores.
 
@@ -145,13 +160,15 @@ class Searching:
         comes first; of hypotheses that are as probable, the one with the better parent, then the one with the lower id. A
         sample's search ends as soon as no open hypothesis can come to a better score than the last of its n_best answers. With
         a beam of 1 the answer is that of ``generate``. In any batch a sample's answers are the same.
+
+        forbidden: token ids that no answer holds. They keep their part of the probability: no score changes by them.
         """
         beam, n_best = checks.size("beam", beam, highest=MAX_ANSWERS), checks.size("n_best", n_best)
         if n_best > beam:
             raise ValueError(f"n_best is {n_best}; expected at most {beam}, the beam: no search gives more than it follows")
         alpha = _length_penalty(length_penalty)
         x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
-        limits = self._limits(start_id, sample_size, end_id)
+        limits = self._limits(start_id, sample_size, end_id, forbidden)
         self._check_attention(return_attention)
         return beam_search(self._parts(), x, lengths, limits, Beam(beam, n_best, alpha), return_attention)
 
@@ -170,6 +187,7 @@ class Searching:
         top_p: float = 1.0,
         samples: ArrayLike | None = None,
         return_attention: bool = False,
+        forbidden: Sequence[int] = (),
     ) -> SearchResult:
         """x (N, T1), token ids -> ``draws`` answers for each sample, each token drawn from softmax(scores / temperature).
 
@@ -178,6 +196,7 @@ class Searching:
 
         A draw follows from the seed, from the number of its sample, its own and that of its step: it is the same in any batch
         where the sample has the same number. samples (N,): these numbers, 0 ... N - 1 unless given.
+        forbidden: token ids that are never drawn.
         The scores of the result are log probabilities under the model itself, whatever temperature and choice are.
         """
         how = Drawing(
@@ -190,7 +209,7 @@ class Searching:
         if how.top_p > 1:
             raise ValueError(f"top_p is {top_p!r}; expected 0 < top_p <= 1")
         x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
-        limits = self._limits(start_id, sample_size, end_id)
+        limits = self._limits(start_id, sample_size, end_id, forbidden)
         self._check_attention(return_attention)
         numbers = np.arange(len(x))
         if samples is not None:

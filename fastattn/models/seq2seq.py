@@ -1,5 +1,8 @@
 """The whole model: encoder, attentive decoder, loss."""
 
+from __future__ import annotations
+
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Self
@@ -121,6 +124,39 @@ class AttentionSeq2seq(RunsAsOne, Searching, Model):
         choices = {field.name: getattr(config, field.name) for field in fields(config)}
         sizes = [choices.pop(name) for name in ("source_vocabulary", "embedding", "hidden")]
         return cls(*sizes, seed=seed, **choices)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the model to a folder, a new one or one that holds a model of token ids, which is replaced.
+
+        ``AttentionSeq2seq.load`` gives it back: its weights, all of its choices, whether it is in training, and what dropout's
+        masks follow from. ModelFolderError for a folder with a model of text; OSError where a file cannot be written.
+        """
+        from .saved import write_ids_model  # not before it is needed: it imports safetensors
+
+        seeds = [dropout.seed for dropout in self.dropouts]
+        state = {"training": self.training, "step": self.step, "mask_seed": int(seeds[0]) if seeds else 0}
+        write_ids_model(folder, self.config, self.named_params(), state)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """The model that ``save`` wrote; or that of a `Translator`, without its vocabularies and in use (``eval``).
+
+        ModelFolderError, which names the file, for anything else.
+        """
+        from .saved import read_model
+
+        config, tensors, state = read_model(folder)
+        model = cls.from_config(config, seed=0)
+        for param, tensor in zip(model.params, tensors, strict=True):
+            param[...] = tensor
+        model.step = state["step"]
+        for dropout in model.dropouts:
+            dropout.seed = state["mask_seed"]
+        return model._set_training(state["training"])
+
+    def __repr__(self) -> str:
+        weights = sum(param.size for param in self.params)
+        return f"<{type(self).__name__} of {self.config.in_words()}: {weights:,} weights>"
 
     def named_params(self) -> dict[str, Array]:
         """The arrays of ``params``, in their order, under names such as "encoder.lstm.0.forward.Wx"."""

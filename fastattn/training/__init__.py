@@ -2,9 +2,9 @@
 
 from fastattn.evaluation import Score, edit_distance, score
 
-from .model_folder import ModelFolderError, load, save
+from .model_folder import ModelFolderError, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
-from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning, epoch_line
 from .run import SplitPairs, TrainingRun, train
 from .schedule import (
     SCHEDULES,
@@ -23,7 +23,7 @@ from .settings import DataSettings, ModelSettings, Settings, SettingsError, Trai
 from .state import State
 from .stopping import METRICS
 from .trainer import Trainer
-from .translator import Answer, SourceError, Translator, ensemble
+from .translator import Answer, SourceError, Translator, ensemble, load
 
 __all__ = [
     "METRICS",
@@ -39,6 +39,7 @@ __all__ = [
     "DivergedError",
     "Done",
     "EpochRecord",
+    "History",
     "InverseSqrt",
     "Linear",
     "ModelFolderError",
@@ -66,6 +67,7 @@ __all__ = [
     "constant",
     "edit_distance",
     "ensemble",
+    "epoch_line",
     "linear",
     "load",
     "make_schedule",

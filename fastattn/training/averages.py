@@ -1,5 +1,7 @@
 """Means of a model's weights: over the steps of a fit, or over some of its epochs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 

@@ -1,52 +1,56 @@
 """A model on disk: a folder with `model.safetensors`, `config.json`, `vocabulary.json` and `history.jsonl`.
 
-They are written as one set (`fastattn.data.files`): the old model or the new one can be loaded at every moment, and each file
-is checked against its digest in `manifest.json`. A folder without one, as earlier versions wrote it, loads too. There the files
-name each other: the config holds a digest of the vocabulary, the tensors' metadata one of the config, and `load` refuses files
-that do not belong together. The history is for people to read, and need not be there.
+They are one set, as `fastattn.models.saved` says of weights and choices. In a folder without a manifest the config holds a
+digest of the vocabulary besides, and what does not belong together is refused. The history is for people to read, and need
+not be there.
 """
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-from safetensors.numpy import save as safetensors_bytes
-
-from fastattn.data import PLAIN, FileError, FolderLock, LockedError, Reading, Vocabulary
-from fastattn.data.files import MANIFEST, SetReader, read_set, write_set
-from fastattn.data.tensors import Tensors, TensorsError
+from fastattn.data import PLAIN, Reading, Vocabulary
+from fastattn.data.files import MANIFEST, SetReader, write_set
 from fastattn.models import AttentionSeq2seq, ModelConfig
 from fastattn.models.config import MAX_SIZE
-from fastattn.models.parts import named_tensors
+from fastattn.models.saved import (
+    CONFIG,
+    FORMAT_VERSION,
+    IDS_VERSION,
+    READING_VERSION,
+    TENSORS,
+    VOCABULARY,
+    ModelFolderError,
+    digest_of,
+    locked,
+    read_folder,
+    read_object,
+    read_tensors,
+    tensors_of,
+    text_of,
+)
 
 from .interruptions import interruptions_held
-from .trainer import EpochRecord
-from .translator import Translator
+from .records import EpochRecord
 
-# The second has all options of a model; the third says how pairs were read, where that is not the plain way. A folder is
-# written in the lowest version that says all: who knows no more than that can read it.
-FORMAT_VERSION, READING_VERSION = 2, 3
-TENSORS, CONFIG, VOCABULARY, HISTORY = "model.safetensors", "config.json", "vocabulary.json", "history.jsonl"
-
-# Of the files that are read whole, in bytes; of the tensors the header says the size.
-LIMITS = {CONFIG: 2**24, VOCABULARY: 2**28, HISTORY: 2**30}
-
-# safetensors' names of the dtypes.
-DTYPES = {"float32": "F32", "float64": "F64"}
+HISTORY = "history.jsonl"
+MAX_HISTORY_BYTES = 2**30
 
 
-class ModelFolderError(Exception):
-    """A folder that no model can be loaded from, or written to. The message is "FILE: reason"."""
+class TextModel(Protocol):
+    """What is kept of a `Translator`, which this module does not know."""
 
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {reason}")
-        self.path, self.reason = path, reason
+    @property
+    def model(self) -> AttentionSeq2seq: ...
+
+    source_vocabulary: Vocabulary
+    target_vocabulary: Vocabulary
+    reverse_source: bool
+    max_target_tokens: int
+    reading: Reading
 
 
 def holds_model(folder: str | os.PathLike[str]) -> bool:
@@ -56,16 +60,23 @@ def holds_model(folder: str | os.PathLike[str]) -> bool:
 
 def save(
     folder: str | os.PathLike[str],
-    translator: Translator,
-    history: Sequence[EpochRecord],
-    training: Mapping[str, Any],
+    translator: TextModel,
+    history: Sequence[EpochRecord] = (),
+    training: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the four files, in a new folder where there is none; an interruption takes effect when all are written.
 
     history: a record of every epoch so far. training: the settings of the run, for people to read; it must be of
-    JSON's types. OSError where a file cannot be written: the folder then holds what it held. ModelFolderError where somebody
-    else is writing to it.
+    JSON's types. OSError where a file cannot be written: the folder then holds what it held; ModelFolderError where somebody
+    else is writing to it; TypeError for what is no `Translator` of one model.
     """
+    if isinstance(translator, AttentionSeq2seq):
+        raise TypeError(
+            f"translator is {translator!r}; expected a Translator, which has vocabularies; a model of token ids is saved by "
+            "model.save(folder)"
+        )
+    if not hasattr(translator, "source_vocabulary") or not hasattr(translator, "reading"):
+        raise TypeError(f"translator is {translator!r}; expected a Translator")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = model_files(translator, history, training)
@@ -73,23 +84,9 @@ def save(
         write_set(folder, files)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[FolderLock]:
-    """Within the block nobody else writes to the folder. ModelFolderError if somebody does."""
-    lock = FolderLock(folder)
-    try:
-        lock.acquire()
-    except LockedError as error:
-        raise ModelFolderError(folder, f"{error}; give another folder, or wait until it has ended") from None
-    except OSError as error:
-        raise ModelFolderError(folder, f"cannot be written: {error.strerror or error}") from error
-    try:
-        yield lock
-    finally:
-        lock.release()
-
-
-def model_files(translator: Translator, history: Sequence[EpochRecord], training: Mapping[str, Any]) -> dict[str, bytes | str]:
+def model_files(
+    translator: TextModel, history: Sequence[EpochRecord], training: Mapping[str, Any] | None
+) -> dict[str, bytes | str]:
     """What the four files hold, by their names."""
     model = translator.model
     vocabularies = {
@@ -103,15 +100,13 @@ def model_files(translator: Translator, history: Sequence[EpochRecord], training
         "model": model.config.to_json(),
         "reverse_source": translator.reverse_source,
         "max_target_tokens": translator.max_target_tokens,
-        "vocabulary_sha256": _digest(vocabularies),
-        "training": dict(training),
+        "vocabulary_sha256": digest_of(vocabularies),
+        "training": dict(training or {}),
     }
-    # One entry, because safetensors writes several in any order: the same training gives the same bytes.
-    metadata = {"fastattn": json.dumps({"config_sha256": _digest(config), "epochs": len(history)})}
     return {
-        VOCABULARY: _text(vocabularies),
-        CONFIG: _text(config),
-        TENSORS: safetensors_bytes(model.named_params(), metadata=metadata),
+        VOCABULARY: text_of(vocabularies),
+        CONFIG: text_of(config),
+        TENSORS: tensors_of(model.named_params(), config, epochs=len(history)),
         HISTORY: history_text(history),
     }
 
@@ -121,42 +116,38 @@ def history_text(history: Sequence[EpochRecord]) -> str:
     return "".join(json.dumps(asdict(record), allow_nan=False) + "\n" for record in history)
 
 
-def load(folder: str | os.PathLike[str]) -> Translator:
-    """The model that ``save`` wrote. ModelFolderError, which names the file, for anything else."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
-    try:
-        return read_set(folder, _load)
-    except FileError as error:
-        raise ModelFolderError(error.path, error.reason) from error
+def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``save`` wrote, as the arguments of `Translator`. ModelFolderError, which names the file, for anything else."""
+    return read_folder(folder, _read)
 
 
-def _load(reader: SetReader) -> Translator:
+def _read(reader: SetReader) -> dict[str, Any]:
     folder = reader.folder
-    config = _read_object(reader, CONFIG)
+    config = read_object(reader, CONFIG)
     _check_config(config, folder / CONFIG)
     source, target = _read_vocabularies(reader, config.get("vocabulary_sha256"))
     reading = _reading(config, source, folder / CONFIG)
     model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
-    tensors = _read_tensors(reader, model_config, config)
+    tensors = read_tensors(reader, model_config, config)
     if reader.names is not None and os.path.lexists(folder / HISTORY):
-        reader.read(HISTORY, LIMITS[HISTORY])  # nothing of it is used; damage is told
+        reader.read(HISTORY, MAX_HISTORY_BYTES)  # nothing of it is used; damage is told
     model = AttentionSeq2seq.from_config(model_config, seed=0)
     for param, tensor in zip(model.params, tensors, strict=True):
         param[...] = tensor
-    return Translator(
-        model.eval(),
-        source,
-        target,
-        reverse_source=config["reverse_source"],
-        max_target_tokens=config["max_target_tokens"],
-        reading=reading,
-    )
+    return {
+        "model": model.eval(),
+        "source_vocabulary": source,
+        "target_vocabulary": target,
+        "reverse_source": config["reverse_source"],
+        "max_target_tokens": config["max_target_tokens"],
+        "reading": reading,
+    }
 
 
 def _check_config(config: Mapping[str, Any], path: Path) -> None:
     version, reverse_source, max_tokens = (config.get(k) for k in ("format_version", "reverse_source", "max_target_tokens"))
+    if version == IDS_VERSION:
+        raise ModelFolderError(path, "holds a model of token ids, without vocabularies, which AttentionSeq2seq.load reads")
     if version not in range(1, READING_VERSION + 1) or type(version) is not int:
         raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads 1 to {READING_VERSION}")
     if not isinstance(reverse_source, bool):
@@ -196,77 +187,15 @@ def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path
     return model_config
 
 
-def _digest(content: object) -> str:
-    """Of JSON content, whatever its layout."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _text(content: object) -> str:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-
-
-def _read_object(reader: SetReader, name: str) -> dict[str, Any]:
-    path = reader.folder / name
-    try:
-        content = json.loads(reader.read(name, LIMITS[name]))
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderError(path, f"is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelFolderError(path, f"holds a JSON {type(content).__name__}; expected an object")
-    return content
-
-
 def _read_vocabularies(reader: SetReader, digest: object) -> tuple[Vocabulary, Vocabulary]:
     path = reader.folder / VOCABULARY
-    content = _read_object(reader, VOCABULARY)
+    content = read_object(reader, VOCABULARY)
     vocabularies = []
     for side in ("source", "target"):
         try:
             vocabularies.append(Vocabulary.from_json(content.get(side)))
         except ValueError as error:
             raise ModelFolderError(path, f"the {side} vocabulary: {error}") from error
-    if _digest(content) != digest:
+    if digest_of(content) != digest:
         raise ModelFolderError(path, f"is not the vocabulary that {CONFIG} was written with")
     return vocabularies[0], vocabularies[1]
-
-
-def _expected(model_config: ModelConfig, version: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The names and shapes in a file of this version. In the first, an LSTM had no layers or directions."""
-    for name, shape in named_tensors(model_config):
-        yield name.replace(".lstm.0.forward.", ".lstm.") if version == 1 else name, shape
-
-
-def _read_tensors(reader: SetReader, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
-    """The tensors, in the order of ``params``.
-
-    After a look at the header: shapes may be anything, and so may the memory that they take, or the layers of a config.
-    """
-    path = reader.folder / TENSORS
-    try:
-        file = Tensors(reader.read(TENSORS))
-    except TensorsError as error:
-        raise ModelFolderError(path, f"is not a whole safetensors file: {error}") from error
-    given = file.described
-    names = []
-    for name, shape in _expected(model_config, config["format_version"]):
-        expected = DTYPES[str(model_config.dtype)], shape
-        if given.get(name) != expected:
-            raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")
-        names.append(name)
-    for name in given.keys() - set(names):
-        raise ModelFolderError(path, f"{name} is {_described(given[name])}; expected absent")
-    tensors = {name: file.get(name) for name in names}
-    try:
-        digest = json.loads(file.metadata["fastattn"])["config_sha256"]
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise ModelFolderError(path, "was not written by fastattn: its metadata name no config") from error
-    if digest != _digest(config):
-        raise ModelFolderError(path, f"was not written with this {CONFIG}")
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise ModelFolderError(path, f"{name} holds NaN or infinity")
-    return [*tensors.values()]
-
-
-def _described(tensor: tuple[str, tuple[int, ...]] | None) -> str:
-    return "absent" if tensor is None else f"{tensor[0]} {tensor[1]}"

@@ -5,6 +5,8 @@ gradient of the shape of its parameter. The step itself is a kernel; what depend
 out here.
 """
 
+from __future__ import annotations
+
 import math
 import operator
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from fastattn.data import batches, token_batches
 from fastattn.layers.checks import Array
 
 from .averages import Checkpoints, MovingAverage
-from .records import EpochRecord, StepRecord, record_of
+from .records import EpochRecord, History, StepRecord, record_of
 from .samples import Samples, StoredSamples
 from .schedule import Constant, Done, Schedule
 from .state import State
@@ -78,6 +78,7 @@ class Run:
     epochs_done: int = 0
     steps: int = 0
     step_seconds: float = 0.0  # of the last step
+    compiling_seconds: float = 0.0  # of all steps
     first_loss: float = math.nan  # before the first update
     warned: bool = False
     ended: str = ""  # why, if it ends before its last epoch
@@ -91,7 +92,7 @@ class Run:
     meter: Meter = field(default_factory=Meter)  # of the epoch
     recent: list[float] = field(default_factory=list)  # losses of the epoch that are not yet in the trainer's list
     learning_rate: float | None = None  # of the last step
-    records: list[EpochRecord] = field(default_factory=list)
+    records: History = field(default_factory=History)
     is_steady: bool = False  # whether it stands where it could go on from
 
     def begin_epoch(self) -> None:
@@ -149,7 +150,7 @@ class Run:
         self.first_loss = math.nan if first_loss is None else first_loss
         self.scores, self.recent = ([float(x) for x in state.number(name, list)] for name in ("scores", "recent"))
         self.meter, self.since_record = (Meter.of(state.number(name, dict)) for name in ("meter", "since_record"))
-        self.records = [record_of(record) for record in state.number("records", list)]
+        self.records = History(record_of(record) for record in state.number("records", list))
         for name, own in (("watch", self.watch), ("clock", self.clock)):
             if (part := state.part(name)) is not None:
                 own.put(part)
@@ -176,8 +177,9 @@ class Run:
         return Done(part, self.steps, seconds, self.scores)
 
     def seconds_left(self, part_of_epoch: float) -> float:
+        """As long as until now, but for what has been compiled: that is done once."""
         done = self.done(part_of_epoch)
-        return done.seconds * (1 - done) / done
+        return (done.seconds - self.compiling_seconds) * (1 - done) / done
 
 
 # The numbers of a run that are kept as they are, each with its types.
@@ -185,6 +187,7 @@ KEPT: dict[str, tuple[type, ...]] = {
     "epochs_done": (int,),
     "steps": (int,),
     "step_seconds": (float,),
+    "compiling_seconds": (float,),
     "warned": (bool,),
     "ended": (str,),
     "base_lr": (float,),

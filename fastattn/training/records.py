@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 
@@ -39,9 +40,10 @@ class EpochRecord:
 
     ``loss``, ``valid_loss``: the mean over all target tokens, in nats; ``valid_exact_match``: the part, from 0 to 1,
     of the held-out samples that greedy search gets right in every token (both None without validation data).
-    ``seconds``: the time of the training steps alone, validation and callbacks left out; ``tokens_per_second``: over
-    that time, and counting what ``Samples.tokens`` counts. ``valid_token_error_rate``: the fewest insertions, deletions
-    and replacements (Levenshtein 1966) that turn the answers into the targets, over the tokens of the targets.
+    ``seconds``: the time of the training steps alone; validation, callbacks and making kernels ready are left out;
+    ``tokens_per_second``: over that time, and counting what ``Samples.tokens`` counts. ``valid_token_error_rate``: the
+    fewest insertions, deletions and replacements (Levenshtein 1966) that turn the answers into the targets, over the tokens
+    of the targets.
     ``step``: the steps so far, over all fits; ``learning_rate``: that of the last of them. ``best``: whether no epoch of
     the fit before this one was as good by the fit's metric; None without validation data.
     """
@@ -64,6 +66,65 @@ def record_of(content: Mapping[str, Any]) -> EpochRecord:
     if type(record.epoch) is not int or any(not isinstance(value, int | float | None) for value in content.values()):
         raise ValueError(f"{content!r:.100} is no record of an epoch")
     return record
+
+
+def epoch_line(record: EpochRecord, last: int | None) -> str:
+    """An epoch in a line. last: the number of the last one."""
+    parts = [f"epoch {record.epoch}/{last}", f"loss {record.loss:.4f}"]
+    if record.valid_loss is not None:
+        held_out = [f"held out: loss {record.valid_loss:.4f}"]
+        if record.valid_exact_match is not None:
+            held_out.append(f"exact match {record.valid_exact_match:.2%}")
+        if record.valid_token_error_rate is not None:
+            held_out.append(f"token error rate {record.valid_token_error_rate:.2%}")
+        parts.append(", ".join(held_out))
+    return "  ".join([*parts, f"{record.tokens_per_second:,.0f} tokens/s", f"{record.seconds:.1f} s"])
+
+
+# The columns of a history, each with what stands in it; None where an epoch has nothing to say of it.
+COLUMNS: dict[str, Callable[[EpochRecord], str | None]] = {
+    "epoch": lambda record: str(record.epoch),
+    "loss": lambda record: _filled("{:.4f}", record.loss),
+    "held-out loss": lambda record: _filled("{:.4f}", record.valid_loss),
+    "exact match": lambda record: _filled("{:.2%}", record.valid_exact_match),
+    "token errors": lambda record: _filled("{:.2%}", record.valid_token_error_rate),
+    "tokens/s": lambda record: _filled("{:,.0f}", record.tokens_per_second),
+    "seconds": lambda record: _filled("{:.1f}", record.seconds),
+    "best": lambda record: "*" if record.best else None,
+}
+ROWS = 12  # of a history that is shown
+
+
+def _filled(form: str, value: float | None) -> str | None:
+    return None if value is None else form.format(value)
+
+
+class History(list[EpochRecord]):
+    """The records of some epochs, a list that is shown as a table: a row an epoch, of many the first ones and the last."""
+
+    def _table(self) -> list[list[str]]:
+        """The header and the rows, without columns of which there is nothing to say."""
+        rows = [[of(record) for of in COLUMNS.values()] for record in self]
+        used = [i for i in range(len(COLUMNS)) if any(row[i] is not None for row in rows)]
+        table = [[name for i, name in enumerate(COLUMNS) if i in used], *([row[i] or "" for i in used] for row in rows)]
+        if len(self) > ROWS:
+            table[1 + ROWS // 2 : -(ROWS // 2)] = [["..."] * len(used)]
+        return table
+
+    def __repr__(self) -> str:
+        if not self:
+            return "[]"
+        table = self._table()
+        widths = [max(map(len, column)) for column in zip(*table)]
+        return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)).rstrip() for row in table)
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table() if self else [["no epochs"]]
+        return f"<table><thead>{_row(head, 'th')}</thead><tbody>{''.join(_row(row, 'td') for row in rows)}</tbody></table>"
+
+
+def _row(texts: Sequence[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in texts)}</tr>"
 
 
 @dataclass(frozen=True)

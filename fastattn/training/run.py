@@ -36,21 +36,22 @@ from .interruptions import Noted, interruptions_held, interruptions_noted
 from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, locked, model_files
 from .optimizer import SGD, Adam, AdamW, Optimizer
 from .progress import Where
-from .records import EpochRecord, Outcome, StepRecord, TrainingWarning, record_of
+from .records import EpochRecord, History, Outcome, StepRecord, TrainingWarning, record_of
 from .settings import (
     CHANGEABLE,
     DATE_EPOCHS,
     EPOCHS,
     SECTIONS,
     VALID_FRACTION,
+    DataSettings,
     Settings,
     SettingsError,
     TrainingSettings,
 )
 from .state import State, StateError, differences
-from .stored import stored_pairs
+from .stored import SourceLimit, stored_pairs
 from .trainer import Trainer
-from .translator import MAX_SOURCE_TOKENS, Translator
+from .translator import Translator
 
 CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
@@ -117,7 +118,7 @@ class TrainingRun:
         _check_sizes(self.settings.training, self.corpus, self._train_pairs)
         _check_writing(self.folder)
         self.translator = translator
-        self.history: list[EpochRecord] = []
+        self.history = History()
         self.saved: int | None = None
         self.checkpoint: int | None = None
         self.outcome: Outcome | None = None
@@ -169,7 +170,7 @@ class TrainingRun:
         self._checkpoints, self._state = checkpoints, checkpoint.state
         try:
             run = checkpoint.state.part("run")
-            self.history = [record_of(record) for record in run.number("records", list)] if run is not None else []
+            self.history = History(record_of(record) for record in ([] if run is None else run.number("records", list)))
             self.checkpoint = checkpoint.state.number("step", int)
             self.saved = State(about).number("saved", int, type(None))
         except (ValueError, TypeError) as error:
@@ -197,8 +198,7 @@ class TrainingRun:
 
         The first Ctrl-C or SIGTERM takes effect when the step is done and a checkpoint is written, the next one at once. A
         TrainingWarning says that a checkpoint could not be written, and the training goes on. ModelFolderError where somebody
-        else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it. A
-        TrainingWarning says, too, of how many sources `Translator` would say that they are too long.
+        else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it.
         """
         with interruptions_noted() as self._noted, self._in_folder() as self._lock:
             try:
@@ -230,7 +230,6 @@ class TrainingRun:
     ) -> None:
         training = self.settings.training
         self._checkpointed, self._cost, self._is_lost = time.monotonic(), 0.0, False
-        _warn_of_long_sources(self._train_pairs)
         if isinstance(self._train_pairs, StoredCorpus):
             x: Any = self._train_pairs
             t = source_lengths = target_lengths = None
@@ -485,10 +484,10 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, words)
     if data.pairs is None:
         return SplitPairs("the built-in dates", *split_dates(date_pairs()))
-    file = PairsFile.read(data.pairs, data.reading)
+    file = _read_pairs(data.pairs, data)
     name = shown_name(data.pairs)
     if data.valid is not None:
-        valid = PairsFile.read(data.valid, data.reading)
+        valid = _read_pairs(data.valid, data)
         words = passed_over(file.blank_lines + valid.blank_lines, file.comment_lines + valid.comment_lines)
         return SplitPairs(name, file.pairs, valid.pairs, words)
     if not data.valid_fraction:
@@ -497,6 +496,14 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         return SplitPairs(name, *split_pairs(file.pairs, data.valid_fraction, settings.training.seed), file.passed_over())
     except ValueError as error:
         raise SettingsError(f"{name}: {error}; with a valid fraction of 0 none are held out") from error
+
+
+def _read_pairs(path: str, data: DataSettings) -> PairsFile:
+    file = PairsFile.read(path, data.reading)
+    check = SourceLimit(data)
+    for (source, _), line in zip(file.pairs, file.lines, strict=True):
+        check(path, line, source)
+    return file
 
 
 def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
@@ -544,19 +551,6 @@ def _check_sizes(training: TrainingSettings, corpus: SplitPairs, encoded: Encode
         raise SettingsError(
             f"training.batch_tokens is {training.batch_tokens}, but {corpus.name} has a pair of {sizes[longest]} tokens"
             f"{shown}; expected at least {sizes[longest]}"
-        )
-
-
-def _warn_of_long_sources(encoded: Encoded | StoredCorpus) -> None:
-    lengths = encoded.source_lengths if isinstance(encoded, StoredCorpus) else encoded[1]
-    count = int((lengths > MAX_SOURCE_TOKENS).sum())
-    if count:
-        have = "has" if count == 1 else "have"
-        warnings.warn(
-            f"{count:,} of {len(lengths):,} sources {have} more than {MAX_SOURCE_TOKENS:,} tokens: the model learns from them, "
-            "but none so long is translated",
-            TrainingWarning,
-            stacklevel=4,
         )
 
 

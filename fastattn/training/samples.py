@@ -1,5 +1,7 @@
 """Samples to train on or to validate with: token ids and lengths, kept together."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +54,7 @@ class Samples(Counted):
         t: ArrayLike,
         source_lengths: ArrayLike | None = None,
         target_lengths: ArrayLike | None = None,
-    ) -> "Samples":
+    ) -> Samples:
         """ValueError or TypeError unless the four belong together; the token ids are the model's to check."""
         x, t = np.asarray(x), np.asarray(t)
         if x.ndim != 2 or t.ndim != 2 or len(x) != len(t) or x.size == 0 or t.shape[1] < 2:
@@ -64,7 +66,7 @@ class Samples(Counted):
         return cls(x, t, np.full(N, T1) if source is None else source, np.full(N, T2) if target is None else target, padded)
 
     @classmethod
-    def held_out(cls, data: Sequence[ArrayLike]) -> "Samples":
+    def held_out(cls, data: Sequence[ArrayLike]) -> Samples:
         """(x, t), or (x, source_lengths, t, target_lengths) as ``encode_pairs`` gives them.
 
         ValueError, too, for targets that do not all begin with the same start symbol: ``generate`` takes only one.
@@ -78,7 +80,7 @@ class Samples(Counted):
             raise ValueError(f"the targets of validation_data begin with {starts}; expected one start symbol")
         return samples
 
-    def batch(self, chosen: Array) -> "Samples":
+    def batch(self, chosen: Array) -> Samples:
         """The samples with these indices, cut to the longest of them."""
         source_lengths, target_lengths = self.source_lengths[chosen], self.target_lengths[chosen]
         x, t = trim(self.x[chosen], source_lengths), trim(self.t[chosen], target_lengths)
@@ -106,7 +108,7 @@ class Samples(Counted):
             return None
         return int(last[0])
 
-    def compare_answers(self, model: Any, end_id: int | None, longest: int) -> "Comparison":
+    def compare_answers(self, model: Any, end_id: int | None, longest: int) -> Comparison:
         """What greedy search answers, beside the targets. longest: where an answer ends if the model has not ended it."""
         lengths = self.source_lengths if self.padded[0] else None
         if end_id is None:
@@ -152,7 +154,7 @@ class Comparison:
     target_tokens: int = 0
     token_errors: int = 0
 
-    def __add__(self, other: "Comparison") -> "Comparison":
+    def __add__(self, other: Comparison) -> Comparison:
         return Comparison(
             self.exact_matches + other.exact_matches,
             self.target_tokens + other.target_tokens,

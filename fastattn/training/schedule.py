@@ -7,6 +7,8 @@ is multiplied with. All schedules here are 1 at their highest, and rise to it in
     warm-up = min(1, (step + 1) / warmup_steps)     step: the steps before this one
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields

@@ -8,10 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fastattn.data import CorpusError, PairsStream, StoredCorpus, Vocabulary, build_corpus, file_digest, open_corpus
+from fastattn.data import CorpusError, PairsError, PairsStream, StoredCorpus, Vocabulary, build_corpus, file_digest, open_corpus
 from fastattn.data.pairs import STANDARD_INPUT, Pair
 
 from .settings import DataSettings, SettingsError
+from .translator import MAX_SOURCE_TOKENS, wrong_size
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,26 @@ def stored_pairs(data: DataSettings, share_vocabulary: bool, seed: int) -> Store
         of_vocabularies = {"vocabularies": [vocabulary.to_json() for vocabulary in vocabularies]}
         valid = _Pairs(data.valid, data)
         held_out = valid.stored(folder / "valid", {**how, **of_vocabularies}, vocabularies, share_vocabulary)
-        blank, comment = (pairs.passed_over[n] + valid.passed_over[n] for n in (0, 1))
+        blank, comment = (all_pairs.passed_over[n] + held_out.passed_over[n] for n in (0, 1))
         return StoredPairs(all_pairs, held_out, blank, comment)
     if not data.valid_fraction:
-        return StoredPairs(all_pairs, None, *pairs.passed_over)
+        return StoredPairs(all_pairs, None, *all_pairs.passed_over)
     try:
-        return StoredPairs(*all_pairs.split(data.valid_fraction, seed), *pairs.passed_over)
+        return StoredPairs(*all_pairs.split(data.valid_fraction, seed), *all_pairs.passed_over)
     except ValueError as error:
         raise SettingsError(f"{data.pairs}: {error}; with a valid fraction of 0 none are held out") from error
+
+
+class SourceLimit:
+    """Refuses sources that are longer than any that a model answers."""
+
+    def __init__(self, data: DataSettings) -> None:
+        self.tokenize = data.vocabularies((), False)[0].tokenize
+
+    def __call__(self, path: str, line: int, source: str) -> None:
+        """PairsError for a source with too many tokens: as many as it has characters, at the most."""
+        if len(source) > MAX_SOURCE_TOKENS and (size := len(self.tokenize(source))) > MAX_SOURCE_TOKENS:
+            raise PairsError(path, line, wrong_size(size))
 
 
 class _Pairs:
@@ -72,9 +85,8 @@ class _Pairs:
         self.path, self.data = path, data
         self.stream = PairsStream(path, data.reading)
 
-    @property
     def passed_over(self) -> tuple[int, int]:
-        """Blank and comment lines; zeros where the pairs did not have to be read."""
+        """Blank and comment lines, when the file has been gone through."""
         return self.stream.blank_lines, self.stream.comment_lines
 
     def stored(
@@ -83,9 +95,12 @@ class _Pairs:
         """The encoded pairs of the file, with these vocabularies or else their own."""
         made_of = {"file_sha256": self._digest(), **how}
         with suppress(CorpusError):  # none, of another file, of other settings, or damaged: made anew
-            return open_corpus(folder, made_of)
+            corpus = open_corpus(folder, made_of)
+            if corpus.source_lengths.max() <= MAX_SOURCE_TOKENS:  # else the reader says in which line
+                return corpus
         source, target = vocabularies or self.data.vocabularies(self, shared)
-        return build_corpus(folder, self, source, target, reverse_source=self.data.reverse_source, made_of=made_of)
+        more: dict[str, Any] = {"reverse_source": self.data.reverse_source, "passed_over": self.passed_over}
+        return build_corpus(folder, self, source, target, made_of=made_of, **more)
 
     def _digest(self) -> str:
         try:
@@ -96,4 +111,7 @@ class _Pairs:
 
     def __iter__(self) -> Iterator[Pair]:
         """The pairs, with a bar on standard error if that is a terminal."""
-        yield from tqdm(self.stream, desc=f"reading {self.path}", unit=" pairs", unit_scale=True, disable=None, leave=False)
+        check = SourceLimit(self.data)
+        for pair in tqdm(self.stream, desc=f"reading {self.path}", unit=" pairs", unit_scale=True, disable=None, leave=False):
+            check(self.path, self.stream.line, pair[0])
+            yield pair

@@ -1,5 +1,7 @@
 """Training: epochs of shuffled batches, with a progress bar, validation, and a stop when the loss is no number."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
@@ -14,20 +16,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from fastattn import backend
 from fastattn.data import StoredCorpus
+from fastattn.data.words import counted
 from fastattn.layers import checks
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
+from .display import Display, new_display
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
 from .progress import Meter, Run, Where
-from .records import DivergedError, EpochRecord, Outcome, StepRecord, TrainingWarning
+from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning
 from .samples import Comparison, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
 from .state import State, StateError, differences
 from .stopping import METRICS, Clock, Metric, Watch, rank_of, said, score_of
-
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,8 +107,8 @@ class Trainer:
         log_every: int = 100,
         between: Callable[[Where], object] | None = None,
         state: State | None = None,
-    ) -> list[EpochRecord]:
-        """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each.
+    ) -> History:
+        """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each (`History`).
 
         In their place x may be a `StoredCorpus`, whose ids are on disk, and so may validation_data.
 
@@ -117,7 +120,8 @@ class Trainer:
         that is done, or the name of one (see `schedule`); afterwards ``lr`` is what it was. seed: of the order of the
         samples, together with the number of the epoch: ten fits of one epoch are one fit of ten, unless a schedule or one
         of the options below looks at the whole of a fit. bucket: whether samples of like lengths share a batch. progress:
-        a bar on standard error, with loss, learning rate, tokens a second and time left; None: if that is a terminal.
+        a bar on standard error, with loss, learning rate, tokens a second and time left; in a notebook a widget, or a line an
+        epoch where there is no ipywidgets; None: in a terminal and in a notebook.
 
         docs/training.md has more of these, each with its formula and its source:
 
@@ -276,27 +280,20 @@ class Trainer:
                 f'{needed_by[0]} goes by the {METRICS[metric]}, but the model cannot generate; expected metric="loss"'
             )
 
-    def _fit(self, run: Run) -> list[EpochRecord]:
+    def _fit(self, run: Run) -> History:
         self.outcome, self._run = None, run
         records = run.records
         last = run.first_epoch - 1 + run.max_epoch
-        with tqdm(
-            total=run.max_epoch * run.samples.tokens,
-            unit=" tokens",
-            unit_scale=True,
-            disable=None if run.progress is None else not run.progress,
-            leave=False,
-            dynamic_ncols=True,
-            bar_format=BAR,
-            initial=run.epochs_done * run.samples.tokens + (run.meter.tokens if run.in_epoch else 0),
-        ) as bar:
+        done = run.epochs_done * run.samples.tokens + (run.meter.tokens if run.in_epoch else 0)
+        display = new_display(run.progress, run.max_epoch * run.samples.tokens, last, done)
+        with display, backend.compilation.told(display.compiling):
             while run.in_epoch or (run.epochs_done < run.max_epoch and not run.ended):
                 if not run.in_epoch:  # or else it goes on from a state
                     run.begin_epoch()
                     self.epoch += 1
-                bar.set_description(f"epoch {self.epoch}/{last}")
+                display.begin_epoch(self.epoch)
                 try:
-                    meter = self._train_epoch(run, bar)
+                    meter = self._train_epoch(run, display)
                 finally:
                     if run.schedule is not None:
                         self.optimizer.lr = run.base_lr
@@ -305,15 +302,17 @@ class Trainer:
                 with weights_of(self.model.params, run.ema.mean if run.ema else None):
                     record = self._finish_epoch(run, meter, run.learning_rate)
                     records.append(record)
-                    bar.clear()  # a callback may print
-                    for callback in run.callbacks:
-                        callback(record)
-                    bar.refresh()
+                    display.end_epoch(record)
+                    with display.cleared():
+                        for callback in run.callbacks:
+                            callback(record)
                 run.end_epoch()
                 # The mean of several epochs is validated once more, in the end.
                 run.clock.reserve = (run.clock.seconds - stopped) * (2 if run.averages else 1)
                 if run.watch.is_over:
-                    run.ended = f"no better {METRICS[run.metric]} for {run.watch.patience} epochs, up to epoch {self.epoch}"
+                    run.ended = (
+                        f"no better {METRICS[run.metric]} for {counted(run.watch.waited, 'epoch')}, up to epoch {self.epoch}"
+                    )
                 elif run.clock.is_up(run.step_seconds):
                     run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
                 self._pause(run, "end" if run.ended or run.epochs_done == run.max_epoch else "epoch")
@@ -321,12 +320,12 @@ class Trainer:
         self._run = None
         return records
 
-    def _train_epoch(self, run: Run, bar: tqdm) -> Meter:
+    def _train_epoch(self, run: Run, display: Display) -> Meter:
         """All steps of an epoch, or those for which there is time, but for the first step of a fit."""
         _set_training(self.model, True)
         order = run.order(self.epoch)
         meter, recent = run.meter, run.recent
-        began = time.perf_counter()
+        began, compiled = time.perf_counter(), backend.compilation.seconds
         for step, chosen in enumerate([] if run.ended else order[run.place :], start=run.place + 1):
             parts = [run.samples.batch(samples) for samples in chosen]
             if run.schedule is not None:
@@ -341,28 +340,33 @@ class Trainer:
             if len(recent) == run.eval_interval:
                 self.loss_list.append(sum(recent) / len(recent))
                 recent.clear()
-            if not bar.disable:
-                left = tqdm.format_interval(run.seconds_left(step / len(order)))
-                rate = self._learning_rate
-                bar.set_postfix_str(f"loss {loss:.4f}, lr {rate or 0:.1e}, {left} left", refresh=False)
             tokens, target_tokens = sum(part.tokens for part in parts), sum(part.target_tokens for part in parts)
-            bar.update(tokens)
+            compiling = backend.compilation.seconds - compiled
+            compiled += compiling
+            run.compiling_seconds += compiling
+            said = ""
+            if display.shows_steps:
+                left = tqdm.format_interval(run.seconds_left(step / len(order)))
+                said = f"loss {loss:.4f}, lr {self._learning_rate or 0:.1e}, {left} left"
+            display.step(tokens, said, compiling)
             seconds = time.perf_counter() - began
             began += seconds
+            seconds -= compiling
             for adding in (meter, run.since_record):
                 adding.add(loss, target_tokens, tokens, seconds)
             if is_logged and run.on_step is not None and norm is not None:
-                run.on_step(self._step_record(run, norm, step / len(order)))
+                with display.cleared():
+                    run.on_step(self._step_record(run, norm, step / len(order)))
                 run.since_record = Meter()
-                began = time.perf_counter()
-            if run.steps > 1:  # the first may have compiled kernels
+                began, compiled = time.perf_counter(), backend.compilation.seconds
+            if run.steps > 1:  # the first may have loaded kernels
                 run.step_seconds = seconds
             if run.clock.is_up(run.step_seconds):
                 run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
             run.place, run.learning_rate = step, self._learning_rate
             if run.between is not None:
                 self._pause(run, "step")
-                began = time.perf_counter()
+                began, compiled = time.perf_counter(), backend.compilation.seconds
             if run.ended:
                 break
         if recent:
@@ -514,7 +518,8 @@ class Trainer:
             epochs = run.kept.epochs
             if run.averages:
                 why = f"the best by {METRICS[run.metric]}" if run.keeps == "best" else "the last"
-                kept = f"the mean of the weights of epochs {', '.join(map(str, epochs))} was kept, {why}"
+                of_epochs = f"epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}"
+                kept = f"the mean of the weights of {of_epochs} was kept, {why}"
                 if run.validation is not None:
                     loss, exact_match, errors = self._validate(run)
                     record = replace(record, valid_loss=loss, valid_exact_match=exact_match, valid_token_error_rate=errors)
@@ -524,7 +529,8 @@ class Trainer:
                 kept = f"{average}epoch {record.epoch} was kept, the best: {said(record, run.metric)}"
         elif run.ema is not None:
             put(self.model.params, run.ema.mean)
-        ended = run.ended or f"all {run.max_epoch} epochs were made"
+        all_epochs = "the one epoch was made" if run.max_epoch == 1 else f"all {counted(run.max_epoch, 'epoch')} were made"
+        ended = run.ended or all_epochs
         return Outcome(epochs, kept, ended, record.valid_loss, record.valid_exact_match, record.valid_token_error_rate)
 
 

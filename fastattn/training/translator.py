@@ -1,18 +1,27 @@
 """Text to text: a model together with its vocabularies."""
 
+from __future__ import annotations
+
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Self
 
 import numpy as np
 
-from fastattn.data import END, PLAIN, START, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
+from fastattn.data import END, PADDING, PLAIN, START, UNKNOWN, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
 from fastattn.data.reading import split_features
 from fastattn.layers.checks import Array
 from fastattn.models import AttentionSeq2seq, Ensemble, SearchResult
 
+from . import model_folder
+
 BATCH_SIZE = 256
+
+# Symbols that stand for nothing in a text.
+NEVER_ANSWERED = (PADDING, START, UNKNOWN)
 
 # Hypotheses that are followed at once: of a wider beam fewer texts share a batch.
 MAX_HYPOTHESES = 2048
@@ -91,6 +100,25 @@ class Translator:
         self.max_target_tokens = max_target_tokens
         self.reading = reading
 
+    def __repr__(self) -> str:
+        symbols = [f"{len(each)} {each.token_kind}" for each in (self.source_vocabulary, self.target_vocabulary)]
+        backwards = ", from the source's end" if self.reverse_source else ""
+        limit = f"at most {self.max_target_tokens} tokens an answer"
+        return f"<{type(self).__name__} of {symbols[0]} to {symbols[1]} tokens{backwards}, {limit}, by {self.searching!r}>"
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the model and all that is needed to use it to a folder, new or with a model that is replaced.
+
+        ``Translator.load`` gives a translator with the same answers. TypeError for an ensemble; OSError where a file cannot be
+        written.
+        """
+        model_folder.save(folder, self)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """What ``save`` or a training run wrote. ModelFolderError, which names the file, for anything else."""
+        return cls(**model_folder.read(folder))
+
     @property
     def models(self) -> list[AttentionSeq2seq]:
         """The model, or those of the ensemble."""
@@ -117,7 +145,7 @@ class Translator:
                 raise SourceError(index, str(error)) from error
             size = len(self.source_vocabulary.tokenize(sources[-1]))
             if size > MAX_SOURCE_TOKENS:
-                raise SourceError(index, _wrong_size(size))
+                raise SourceError(index, wrong_size(size))
         return sources
 
     def unknown_symbols(self, text: str) -> list[str]:
@@ -143,6 +171,7 @@ class Translator:
                 START,
                 self.max_target_tokens,
                 end_id=END,
+                forbidden=NEVER_ANSWERED,
                 lengths=lengths,
                 beam=beam,
                 length_penalty=length_penalty,
@@ -174,6 +203,7 @@ class Translator:
                 START,
                 self.max_target_tokens,
                 end_id=END,
+                forbidden=NEVER_ANSWERED,
                 lengths=lengths,
                 beam=beam,
                 n_best=n_best,
@@ -211,6 +241,7 @@ class Translator:
                 self.max_target_tokens,
                 seed=seed,
                 end_id=END,
+                forbidden=NEVER_ANSWERED,
                 lengths=lengths,
                 draws=draws,
                 temperature=temperature,
@@ -306,10 +337,10 @@ class Translator:
         sources = self.sources([text])
         symbols = self.source_vocabulary.tokenize(sources[0])
         if not symbols:
-            raise SourceError(0, _wrong_size(0))
+            raise SourceError(0, wrong_size(0))
         x, lengths = encode_sources(sources, self.source_vocabulary, reverse_source=self.reverse_source)
         ids, weights = self.searching.generate(
-            x, START, self.max_target_tokens, end_id=END, lengths=lengths, return_attention=True
+            x, START, self.max_target_tokens, end_id=END, forbidden=NEVER_ANSWERED, lengths=lengths, return_attention=True
         )
         ended = np.flatnonzero(ids[0] == END)
         T2 = int(ended[0]) + 1 if len(ended) else self.max_target_tokens
@@ -317,11 +348,17 @@ class Translator:
         return symbols, ids[0, :T2].tolist(), weights[0, :T2, columns]
 
 
+def load(folder: str | os.PathLike[str]) -> Translator:
+    """`Translator.load`."""
+    return Translator.load(folder)
+
+
 def _copy(text: str) -> Answer:
     return Answer(text, score=np.nan, log_probability=np.nan, tokens=(), token_log_probabilities=(), ended=False)
 
 
-def _wrong_size(tokens: int) -> str:
+def wrong_size(tokens: int) -> str:
+    """What is said of a source with too few or too many tokens."""
     return f"the source has {tokens} tokens; expected 1 to {MAX_SOURCE_TOKENS}"
 
 

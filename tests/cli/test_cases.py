@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from fastattn.training import run, translator
+from fastattn.training import stored as stored_pairs
+from fastattn.training import translator
 
 TINY = ["--epochs", 2, "--embedding", 3, "--hidden", 4]
 
@@ -141,15 +142,10 @@ def test_lines_that_are_too_long_for_a_batch(learn):
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_lines_that_are_too_long_to_be_translated(learn, fastattn_command, tmp_path, monkeypatch, stored):
-    for each in (run, translator):
+def test_lines_that_are_too_long_to_be_translated(learn, tmp_path, monkeypatch, stored):
+    for each in (stored_pairs, translator):
         monkeypatch.setattr(each, "MAX_SOURCE_TOKENS", 250)
     options = ["--token-cache", tmp_path / "ids"] if stored else []
-    code, _, err, file, folder = learn(LONG + "d\tw\n", "--valid-fraction", 0, "--epochs", 1, *options)
-    assert code == 0
-    assert err == (
-        "fastattn: 3 of 4 sources have more than 250 tokens: the model learns from them, but none so long is translated\n"
-    )
-    code, _, err = fastattn_command("translate", folder, "--input", file)
-    assert code == 1
-    assert "the source has 300 tokens; expected 1 to 250" in err
+    code, _, err, file, folder = learn("d\tw\n" + LONG, "--valid-fraction", 0, "--epochs", 1, *options)
+    assert (code, err) == (1, f"fastattn: {file}:2: the source has 300 tokens; expected 1 to 250\n")
+    assert not folder.exists()

@@ -113,7 +113,7 @@ def test_the_targets_of_a_source_are_alternatives(of_file):
     assert out == (
         "sources               3 (5 pairs; the nearest target counts)\n"
         "exact match           66.67% (2 of 3)\n"
-        "token error rate      11.11% (1 errors in 9 tokens)\n"
+        "token error rate      11.11% (1 error in 9 tokens)\n"
         "character error rate  10.00% (2 errors in 20 characters)\n"
         "by the first target of each source alone\n"
         "exact match           0.00% (0 of 3)\n"
@@ -138,7 +138,7 @@ def test_answers_may_be_as_many_as_the_pairs_or_as_the_sources(of_file):
 
 def test_answers_that_do_not_fit_the_pairs(of_file, tmp_path):
     path = tmp_path / "answers.txt"
-    assert of_file(["a"], PAIRS) == (1, "", f"fastattn: {path}: 1 answers; expected 4, one for each pair\n")
+    assert of_file(["a"], PAIRS) == (1, "", f"fastattn: {path}: 1 answer; expected 4, one for each pair\n")
     expected = f"fastattn: {path}: 4 answers; expected 5, one for each pair, or 3, one for each different source\n"
     assert of_file(["a"] * 4, SEVERAL) == (1, "", expected)
     expected = f"fastattn: {path}:4: another answer than in line 3, to the same source; expected one\n"
@@ -147,8 +147,8 @@ def test_answers_that_do_not_fit_the_pairs(of_file, tmp_path):
 
 
 def test_tokens_are_told_for_a_file_of_answers_only(of_file, trained, tmp_path, fastattn_command):
-    assert "1 errors in 2 tokens" in of_file(["one too"], "a\tone two\n", "--target-tokens", "space")[1]
-    assert "1 errors in 7 tokens" in of_file(["one too"], "a\tone two\n")[1]
+    assert "1 error in 2 tokens" in of_file(["one too"], "a\tone two\n", "--target-tokens", "space")[1]
+    assert "1 error in 7 tokens" in of_file(["one too"], "a\tone two\n")[1]
     code, out, err = fastattn_command("evaluate", trained / "model", tmp_path / "pairs.tsv", "--target-tokens", "space")
     assert (code, out) == (1, "")
     assert err == f"fastattn: --target-tokens is for a file of answers; the model in {trained / 'model'} has its own\n"
@@ -284,7 +284,7 @@ def test_graphemes_are_tokens(of_file):
     pytest.importorskip("regex")
     code, out, err = of_file(["क्षि"], "a\tक्षि👩\u200d👩\u200d👧\n", "--target-tokens", "grapheme")
     assert (code, err) == (0, "")
-    assert "token error rate      50.00% (1 errors in 2 tokens)" in out
+    assert "token error rate      50.00% (1 error in 2 tokens)" in out
     assert "(5 errors in 9 characters)" in out
 
 

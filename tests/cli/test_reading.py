@@ -55,6 +55,15 @@ def answers(model, texts):
         return load(model).translate(texts)
 
 
+@pytest.mark.parametrize("option", [(), ("--n-best", "1")])
+def test_a_copy_is_one_line(tiny, fastattn_command, option):
+    text = "日\nab\r\nc"
+    code, out, _ = fastattn_command("translate", tiny, "--unknown", "copy", *option, text, "日")
+    assert (code, [line.split("\t")[-1] for line in out.split("\n")]) == (0, ["日 ab c", "日", ""])
+    out = fastattn_command("translate", tiny, "--unknown", "copy", "--jsonl", text)[1]
+    assert json.loads(out)["answers"][0]["text"] == text
+
+
 SEEN = "fastattn: 2 of 4 sources have symbols that the model never saw: '日', '本', '€'\n"
 
 
@@ -207,8 +216,7 @@ def test_a_line_that_is_not_utf8_and_the_rest_goes_on(tiny, module):
     done = module("translate", tiny, "--keep-going", text=text)
     assert (done.returncode, done.stdout.decode().splitlines()) == (1, answers(tiny, ["ab", "", "bc"]))
     assert done.stderr.decode() == (
-        "fastattn: standard input, line 2: is not UTF-8\n"
-        "fastattn: 1 of 3 lines could not be translated; their answers are empty\n"
+        "fastattn: standard input, line 2: is not UTF-8\nfastattn: 1 of 3 lines could not be translated; its answer is empty\n"
     )
 
 

@@ -380,7 +380,7 @@ def test_a_line_says_which_epoch_was_kept_and_why(pairs, tmp_path, fastattn_comm
         *command, "--keep", "best", "--patience", 1, "--metric", "exact_match", "--learning-rate", 1e-9
     )
     assert err == ""
-    kept = "epoch 1 was kept, the best: exact match 0.00%; no better exact match for 1 epochs, up to epoch 2"
+    kept = "epoch 1 was kept, the best: exact match 0.00%; no better exact match for 1 epoch, up to epoch 2"
     assert out.splitlines()[-3] == kept
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["best"] for line in history] == [True, False]
@@ -737,3 +737,21 @@ def test_the_compiled_kernels_learn_the_same(pairs, tmp_path, module):
         return [json.loads(line)["loss"] for line in lines]
 
     np.testing.assert_allclose(losses("compiled"), losses("reference"), rtol=1e-5)
+
+
+def test_a_pipe_is_told_in_one_line_that_kernels_compile(pairs, tmp_path, fastattn_command, monkeypatch):
+    from fastattn import backend
+    from fastattn.training import Trainer
+
+    train_step = Trainer._train_step
+
+    def compiling(self, *arguments):
+        if self.step < 2:
+            backend.compilation.begin()
+            backend.compilation.end()
+        return train_step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_train_step", compiling)
+    monkeypatch.setattr(backend, "cache_folder", lambda: "/somewhere")
+    code, _, err = fastattn_command("train", pairs, "--out", tmp_path / "m", "--epochs", 1, *TINY)
+    assert (code, one_line(err)) == (0, "compiling kernels (once on this machine)")

@@ -72,12 +72,40 @@ def test_splitting_keeps_the_pairs_of_a_source_together(folder):
 
 
 @pytest.mark.parametrize(
-    ("fraction", "seed", "reason"), [(0, 0, "valid_fraction"), (1, 0, "valid_fraction"), (0.5, -1, "seed"), (1e-9, 0, "empty")]
+    ("fraction", "seed", "reason"), [(0, 0, "valid_fraction"), (1, 0, "valid_fraction"), (0.5, -1, "seed")]
 )
 def test_a_split_that_cannot_be(folder, fraction, seed, reason):
     corpus = build_corpus(folder, PAIRS, *vocabularies(), made_of=MADE_OF)
     with pytest.raises(ValueError, match=reason):
         corpus.split(fraction, seed)
+
+
+def test_of_few_sources_one_is_held_out_or_trained_on(folder):
+    pairs = [(source, "x") for source in ("a", "b", "a", "c")]
+    corpus = build_corpus(folder, pairs, *vocabularies(pairs), made_of=MADE_OF)
+    for fraction, part in ((1e-9, 1), (1 - 1e-9, 0)):
+        parts = corpus.split(fraction, seed=0)
+        assert len({pairs[n][0] for n in parts[part].chosen}) == 1
+        assert sorted([*parts[0].chosen, *parts[1].chosen]) == [0, 1, 2, 3]
+        assert not {pairs[n][0] for n in parts[0].chosen} & {pairs[n][0] for n in parts[1].chosen}
+
+
+def test_of_one_source_none_can_be_held_out(folder):
+    corpus = build_corpus(folder, [("a", "x"), ("a", "y")], *vocabularies([("a", "xy")]), made_of=MADE_OF)
+    with pytest.raises(ValueError, match="at least 2 different sources are needed to hold some out, got 1"):
+        corpus.split(0.5, 0)
+
+
+def test_what_was_passed_over_is_kept_and_may_be_missing(folder):
+    build_corpus(folder, PAIRS, *vocabularies(), made_of=MADE_OF, passed_over=lambda: (3, 4))
+    assert open_corpus(folder, MADE_OF).passed_over == (3, 4)
+    index = json.loads((folder / "corpus.json").read_text())
+    del index["passed_over"]
+    (folder / "corpus.json").write_text(json.dumps(index))
+    assert open_corpus(folder, MADE_OF).passed_over == (0, 0)
+    (folder / "corpus.json").write_text(json.dumps({**index, "passed_over": [1]}))
+    with pytest.raises(CorpusError, match="is damaged"):
+        open_corpus(folder, MADE_OF)
 
 
 def test_another_origin_is_refused_and_named(folder):

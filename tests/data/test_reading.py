@@ -302,3 +302,10 @@ def test_a_source_with_other_features_is_another_source(read):
     assert len(group_targets(pairs)) == 3
     train, valid = split_pairs(pairs, 0.5, seed=0)
     assert {source for source, _ in train}.isdisjoint(source for source, _ in valid)
+
+
+def test_a_reading_shows_what_is_special_in_it():
+    assert repr(PLAIN) == "Reading()"
+    reading = Reading(features_column=3, normalization="NFC")
+    assert repr(reading) == "Reading(features_column=3, normalization='NFC')"
+    assert eval(repr(reading)) == reading

@@ -297,12 +297,19 @@ def _beam_search(
         results = []
         for end_id, sample_size, beam, n_best, alpha in ((None, 5, 4, 2, 0.0), (V - 1, 7, 3, 3, 0.0), (V // 2, 6, 5, 1, 1.3)):
             limits = min(1, V - 1), sample_size, end_id
-            ids, found, scores, log_p, a = kernels.beam_search(*first, lengths, limits, beam, n_best, alpha, attends)
+            forbidden = _forbidden(V, end_id)
+            ids, found, scores, log_p, a = kernels.beam_search(*first, lengths, limits, beam, n_best, alpha, attends, forbidden)
             assert (a is not None) == attends
+            assert not any(np.isin(row[:length], forbidden).any() for row, length in zip(ids[:, 0], found[:, 0]))
             results += [ids, found, scores[found > 0], log_p, *_present([a])]
         return results
 
     return case
+
+
+def _forbidden(V, end_id):
+    """Some ids without the end symbol, and none where there is no end symbol."""
+    return np.unique([v for v in (0, 1, V // 3, V - 2) if end_id not in (None, v) and 0 <= v < V - 1]).astype(np.int64)
 
 
 def best_successors(kernels, draw, N, T, D, H, V, lengths):
@@ -311,9 +318,11 @@ def best_successors(kernels, draw, N, T, D, H, V, lengths):
     for widths, count in (([1 + n % 4 for n in range(N)], 5), ([1] * N, min(V, 3)), ([3] * N, 2)):
         firsts = np.concatenate(([0], np.cumsum(widths)))
         totals = -np.abs(draw(firsts[-1], 1)[:, 0]).astype(np.float64)
-        rows, *others = kernels.best_successors(3 * draw(firsts[-1], V), totals, firsts, count)
+        forbidden = _forbidden(V, V - 1 if count == 5 else None)
+        rows, *others = kernels.best_successors(3 * draw(firsts[-1], V), totals, firsts, count, forbidden)
         found = rows >= 0
-        assert (found.sum(axis=1) == np.minimum(count, V * np.array(widths))).all()
+        assert (found.sum(axis=1) == np.minimum(count, (V - len(forbidden)) * np.array(widths))).all()
+        assert not np.isin(others[0][found], forbidden).any()
         results += [rows, *(array[found] for array in others)]
     return results
 
@@ -321,8 +330,10 @@ def best_successors(kernels, draw, N, T, D, H, V, lengths):
 def draw_tokens(kernels, draw, N, T, D, H, V, lengths):
     results = []
     for temperature, top_k, top_p in ((1.0, 0, 1.0), (0.7, 3, 1.0), (2.0, 0, 0.6), (1.3, V // 2 + 1, 0.8), (1, V + 1, 0.99)):
-        uniforms = draw.rng.random(2 * N + 1)
-        results += kernels.draw_tokens(2 * draw(2 * N + 1, V), temperature, top_k, top_p, uniforms)
+        uniforms, forbidden = draw.rng.random(2 * N + 1), _forbidden(V, V - 1 if top_k != 3 else None)
+        tokens, log_p = kernels.draw_tokens(2 * draw(2 * N + 1, V), temperature, top_k, top_p, uniforms, forbidden)
+        assert not np.isin(tokens, forbidden).any()
+        results += [tokens, log_p]
     return results
 
 

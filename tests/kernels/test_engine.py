@@ -128,18 +128,26 @@ def test_a_second_process_compiles_nothing(tmp_path):
         PRODUCT
         + """
 import sys
+import time
 import numba
-print(right(product()), "numba.np.linalg" in sys.modules)
+from fastattn_kernels.compilation import compilation
+began, counts = time.perf_counter(), []
+with compilation.told(counts.append):
+    print(right(product()), "numba.np.linalg" in sys.modules)
+of_kernels, seconds = compilation.functions, compilation.seconds
+assert 0 < seconds < time.perf_counter() - began
 print(numba.njit(lambda x: np.sort(x))(np.array([3, 1])))
+assert compilation.functions == of_kernels and counts[-1:] in ([], [of_kernels]) and sorted(counts) == counts
+print(of_kernels > 5, len(counts) > 5, min(counts, default=None))
 """
     )
     compiles = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
-    assert compiles.splitlines() == ["True True", "[1 3]"]
+    assert compiles.splitlines() == ["True True", "[1 3]", "True True 0"]
     written = files()
     assert len(written) > 10
     # Nor does it load what Numba needs to compile, and what the caller compiles is compiled all the same.
     loads = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
-    assert loads.splitlines() == ["True False", "[1 3]"]
+    assert loads.splitlines() == ["True False", "[1 3]", "False False None"]
     assert files() == written
 
 

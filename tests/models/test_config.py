@@ -103,6 +103,13 @@ def test_bad_sizes(name):
         ModelConfig(**{**sizes, name: 0})
 
 
+@pytest.mark.parametrize("name", ["encoder_layers", "decoder_layers"])
+def test_more_layers_than_anybody_trains_are_refused_before_they_are_built(name):
+    with pytest.raises(ValueError, match=f"{name} is 100000; expected at most 100"):
+        config(**{name: 100_000})
+    assert getattr(config(**{name: 100}), name) == 100
+
+
 def test_an_odd_width_is_not_halved():
     with pytest.raises(ValueError, match=r'expected attention="general" or "additive", or project_encoder=True'):
         ModelConfig(V, D, 11, bidirectional=True, bridge="affine")

@@ -278,7 +278,7 @@ def test_bad_json_is_refused(folder, name, content, reason):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("format_version", 4, "format_version is 4; this fastattn reads 1 to 3"),
+        ("format_version", 5, "format_version is 5; this fastattn reads 1 to 3"),
         ("format_version", True, "format_version is True; this fastattn reads 1 to 3"),
         ("format_version", None, "format_version is None"),
         ("format_version", 3, "the reading: a reading must be a JSON object, got NoneType"),
@@ -333,6 +333,9 @@ def test_a_bad_choice_is_refused(folder, key, value, reason):
 def test_a_config_of_very_many_layers_is_refused_at_once(folder):
     config = json.loads((folder / "config.json").read_text())
     config["model"]["encoder_layers"] = 10**7
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder / "config.json", "the model: encoder_layers is 10000000; expected at most 100")
+    config["model"]["encoder_layers"] = 100
     (folder / "config.json").write_text(json.dumps(config))
     refused(folder / "model.safetensors", r"encoder.lstm.1.forward.Wx is absent; expected F32 \(7, 28\)")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastattn
-from fastattn.data import CorpusError
+from fastattn.data import CorpusError, PairsError
 from fastattn.training import Settings, SettingsError, load, train
 
 WORDS = ["ab", "abc", "ca", "b", "cabba", "aab", "bb", "cc", "acb", "bac", "ccb", "ba"]
@@ -71,6 +71,33 @@ def test_a_part_is_held_out_by_its_sources(tmp_path, files):
     assert 0 < len(run.corpus.valid) < len(WORDS)
     assert len(run.corpus.train) + len(run.corpus.valid) == len(WORDS)
     assert (run.corpus.passed_over, run.corpus.example) == ("1 blank line", "ab")
+    again = train(settings, tmp_path / "again", progress=False)  # from the ids that are kept
+    assert (again.corpus.passed_over, again.corpus.example) == ("1 blank line", "ab")
+
+
+def test_of_few_pairs_one_is_held_out_and_of_one_source_none_can_be(tmp_path, files):
+    settings = Settings.of(pairs=files["pairs"], valid_fraction=1e-6, token_cache=str(tmp_path / "ids"), **SMALL)
+    assert len(train(settings, tmp_path / "model", progress=False).corpus.valid) == 1
+    (tmp_path / "one.tsv").write_text("ab\tba\nab\tb\n")
+    settings = Settings.of(pairs=str(tmp_path / "one.tsv"), token_cache=str(tmp_path / "ids"), **SMALL)
+    with pytest.raises(SettingsError, match=r"one\.tsv: at least 2 different sources .*; with a valid fraction of 0 none are"):
+        train(settings, tmp_path / "other", progress=False)
+
+
+@pytest.mark.parametrize("cache", [{}, {"token_cache": "ids"}])
+def test_a_source_that_no_model_answers_is_refused_with_its_line(tmp_path, files, cache, monkeypatch):
+    from fastattn.training import stored
+
+    monkeypatch.chdir(tmp_path)
+    train(
+        Settings.of(**files, **SMALL, **cache), tmp_path / "model", progress=False
+    )  # within the limit: "cabba" is the longest
+    monkeypatch.setattr(stored, "MAX_SOURCE_TOKENS", 4)
+    with pytest.raises(PairsError, match=r"train\.tsv:5: the source has 5 tokens; expected 1 to"):
+        train(Settings.of(**files, **SMALL, **cache), tmp_path / "other", progress=False)
+    (tmp_path / "spaces.tsv").write_text("long words, few\tx\na b\ty\n")
+    settings = Settings.of(pairs="spaces.tsv", source_tokens="space", **SMALL, **cache)
+    train(settings, tmp_path / "spaces", progress=False)
 
 
 def test_features_are_kept_too(tmp_path):
@@ -89,7 +116,6 @@ def test_features_are_kept_too(tmp_path):
         ({"pairs": "-"}, "needs pairs in a file, for they are read more than once; data.pairs is -"),
         ({"valid": "-"}, "data.valid is -"),
         ({"pairs": None, "valid": None}, "needs PAIRS.tsv: the built-in dates are no file"),
-        ({"valid": None, "valid_fraction": 1e-6}, "leaves one part empty"),
     ],
 )
 def test_what_cannot_be_kept(tmp_path, files, options, said):

@@ -203,7 +203,7 @@ def test_a_beam_gives_the_best_answer_in_any_company(rng, monkeypatch):
 
 
 def test_an_answer_has_its_scores():
-    it = make_translator(max_target_tokens=5)
+    it = make_translator(max_target_tokens=2)
     ended = set()
     for best in it.search(["abc", "fa c"], beam=9, n_best=9, length_penalty=0.5):
         assert [answer.score for answer in best] == sorted((answer.score for answer in best), reverse=True)

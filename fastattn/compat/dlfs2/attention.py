@@ -1,5 +1,7 @@
 """Attention: of one target state, and of all of them."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from fastattn import layers

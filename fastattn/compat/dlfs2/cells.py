@@ -1,5 +1,7 @@
 """One step of the layers that fastattn has for sequences: sequences of one step."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Whether a model's answer is right."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from typing import Any

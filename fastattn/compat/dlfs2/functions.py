@@ -1,5 +1,7 @@
 """Functions of arrays, without gradients."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """The layers over time: fastattn's own, under their names here."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

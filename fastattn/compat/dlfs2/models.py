@@ -4,6 +4,8 @@ The initial weights are drawn from NumPy's global random state, in the book's or
 same weights. V tokens, vectors of width D, states of width H, all in float32.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from typing import Any

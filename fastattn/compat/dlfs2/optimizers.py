@@ -1,5 +1,7 @@
 """Optimizers with the defaults that the book has, and what it does to gradients before they are used."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from fastattn import training

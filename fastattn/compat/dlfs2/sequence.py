@@ -3,6 +3,8 @@
 The answer begins with "_", which is the start symbol.
 """
 
+from __future__ import annotations
+
 import os
 
 import numpy as np

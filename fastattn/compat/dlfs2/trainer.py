@@ -1,5 +1,7 @@
 """Training in the book's order of batches, with its lines of text and its curve."""
 
+from __future__ import annotations
+
 import time
 from typing import Any
 

@@ -5,6 +5,8 @@ are replaced by stand-ins, which hold what they are given and do nothing, and no
 arrays are then made here, from bytes whose number fits the shape.
 """
 
+from __future__ import annotations
+
 import os
 import pickle
 from collections.abc import Sequence

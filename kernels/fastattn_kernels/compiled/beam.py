@@ -4,6 +4,10 @@ A share takes its samples through all steps. A sample has ``beam`` slots, of whi
 probable one slot 0; a slot is a row of the arrays of `Slots`. What a hypothesis follows is a slot of the step before, so that
 states stand there twice: a step reads one half and writes the other.
 
+h~ is the tanh of [context | h] Wc, and the context a weighted sum of the values. A sample has several rows a step, with these
+values in common: so they go through their part of Wc once, before the first step (``maps_values``), and the sum of what comes
+out is added to h times its part. A beam of 1, which has one row a step, does without.
+
 Hypotheses that follow the same one have its state in common. So the product of [what is fed | h] with its weights is made once
 for each that is followed (``parts``), and not for each that follows.
 """
@@ -12,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .affine import affine_forward
 from .choosing import offer_successors
 from .engine.activation import tanh
 from .engine.buffers import empty, flat, flat_or_nothing, pieces
@@ -41,7 +46,10 @@ _LOWEST = float(np.finfo(np.float64).min)
 
 
 class Limits(NamedTuple):
-    """Of a search; end_id is negative where nothing ends an answer. Of the model: whether it feeds, and has Wc and Wp."""
+    """Of a search; end_id is negative where nothing ends an answer. Of the model: whether it feeds, and has Wc and Wp.
+
+    maps_values: whether the values have been through their part of Wc.
+    """
 
     beam: int
     n_best: int
@@ -51,6 +59,7 @@ class Limits(NamedTuple):
     feeds: int
     has_attentional: int
     has_projection: int
+    maps_values: int
     attends: int
     score_step: int
     projection_step: int
@@ -120,7 +129,8 @@ def _prepare(
         pack_matrix(share, shares, even_matrix(Wq, 0, H, shape.A, 1), packed_part(prepared, 2 * L, H, shape.A), 0)
     width = joined
     if limits.has_attentional > 0:
-        pack_matrix(share, shares, even_matrix(Wc, 0, joined, shape.K, 1), packed_part(prepared, 2 * L + 1, joined, shape.K), 0)
+        depth = H if limits.maps_values > 0 else joined
+        pack_matrix(share, shares, even_matrix(Wc, 0, depth, shape.K, 1), packed_part(prepared, 2 * L + 1, depth, shape.K), 0)
         width = shape.K
     if limits.has_projection > 0:
         pack_matrix(share, shares, even_matrix(Wp, 0, width, D, 1), packed_part(prepared, 2 * L + 2, width, D), 0)
@@ -229,7 +239,7 @@ def _trace(n, limits, T1, history, log_ps, weights, steps, places, ids, log_p, a
 @shared
 def _search(
     share, shares, block, shape: Shape, limits: Limits, alpha, source: Source, lengths, prepared: Prepared, slots: Slots,
-    history: History, log_ps, best_scores, best_totals, best_steps, best_places, ids, log_p, attention, tiles,
+    history: History, log_ps, best_scores, best_totals, best_steps, best_places, ids, log_p, attention, tiles, forbidden,
 ):  # fmt: skip
     N, T1, L, V, D, H = shape.N, shape.T1, shape.L, shape.V, shape.D, shape.H
     beam, S, R = limits.beam, limits.sample_size, shape.N * limits.beam
@@ -296,8 +306,11 @@ def _search(
         out, out_rows, width = slots.joined, joined_rows, joined
         if limits.has_attentional > 0:
             to_outs = Rows(row_addresses(slots.outs, of_rows, shape.out_step), 0, 0)
-            of_joined = Matrix(slots.joined, 0, joined_rows, 0, 1)
-            multiply_rows(count, of_joined, packed_part(prepared, 2 * L + 1, joined, shape.K), to_outs, zeros_for(to_outs), -1)
+            start, depth, addends = 0, joined, zeros_for(to_outs)
+            if limits.maps_values > 0:
+                start, depth, addends = shape.E, H, Rows(row_addresses(slots.joined, of_rows, joined_step), 0, 0)
+            of_joined = Matrix(slots.joined, start, joined_rows, 0, 1)
+            multiply_rows(count, of_joined, packed_part(prepared, 2 * L + 1, depth, shape.K), to_outs, addends, -1)
             for r in range(count):
                 _tanh_row(shape.K, Place(slots.outs, rows[r] * shape.out_step))
                 if fed > 0:
@@ -319,7 +332,7 @@ def _search(
                 slot = n * beam + k
                 of_slot = slots.scores[slot * limits.score_step : slot * limits.score_step + V]
                 found = offer_successors(
-                    of_slot, totals[slot], k, found, found_rows, found_tokens, found_log_p, found_totals
+                    of_slot, totals[slot], k, forbidden, found, found_rows, found_tokens, found_log_p, found_totals
                 )  # fmt: skip
             at, opened = (n * S + t) * beam, 0
             for j in range(found):
@@ -362,19 +375,24 @@ def _products(shape: Any, limits: Any, fed: int, V: int, by_token: bool, has_que
         *[(fed + H if layer == 0 else H, 4 * H) for layer in range(shape.L)],
         *[((0 if by_token else D) if layer == 0 else H, 4 * H) for layer in range(shape.L)],
         (H if has_query else 0, shape.A),
-        (joined if limits.has_attentional else 0, shape.K),
+        ((H if limits.maps_values else joined) if limits.has_attentional else 0, shape.K),
         (width if limits.has_projection else 0, D),
         (D if limits.has_projection else width, V),
     ]
 
 
-def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends):
+def beam_search(
+    W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends, forbidden
+):
     start_id, sample_size, end_id = limits
     dtype, (L, N, H), (V, D) = h0.dtype, h0.shape, W.shape
     keys, values, Wq, v, scale = (None, None, None, None, 1) if attention is None else attention
     Wc, Wp, W_out, b_out = output
     (T1, A), E = (1, 1) if keys is None else keys.shape[1:], 0 if values is None else values.shape[2]
     K = 0 if Wc is None else Wc.shape[1]
+    maps_values = Wc is not None and values is not None and beam > 1
+    if maps_values:
+        values, Wc, E = affine_forward(values, Wc[:E], None, lengths_enc), Wc[E:], K
     fed, R = K if feeds else 0, N * beam
     by_token = R * sample_size >= 2 * V
     shape = Shape(
@@ -383,7 +401,7 @@ def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_en
     )  # fmt: skip
     bounds = Limits(
         beam, n_best, start_id, sample_size, -1 if end_id is None else end_id, int(feeds), int(Wc is not None),
-        int(Wp is not None), int(attends), odd_step(V, dtype), odd_step(D, dtype),
+        int(Wp is not None), int(maps_values), int(attends), odd_step(V, dtype), odd_step(D, dtype),
     )  # fmt: skip
     products = _products(shape, bounds, fed, V, by_token, Wq is not None)
     sizes = [panel_numbers(depth, columns, dtype) for depth, columns in products]
@@ -423,7 +441,7 @@ def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_en
     )
     _search(
         block_of_samples(lengths_enc, N), shape, bounds, float(alpha), source, all_lengths(lengths_enc, N, T1), prepared, slots,
-        history, np.empty(steps), best_scores, best_totals, best_steps, best_places, ids, log_p, flat(found), tiles,
+        history, np.empty(steps), best_scores, best_totals, best_steps, best_places, ids, log_p, flat(found), tiles, forbidden,
         shares=len(tiles), work=2 * R * sample_size * sum(depth * columns for depth, columns in products) if N > 1 else 0,
     )  # fmt: skip
     return ids, best_steps + 1, best_scores, log_p, found if attends else None

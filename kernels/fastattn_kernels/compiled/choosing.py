@@ -40,10 +40,18 @@ def _insert(found, row, token, log_p, total, rows, tokens, of_tokens, sums):
 
 
 @kernel
-def offer_successors(scores, total, number, found, rows, tokens, of_tokens, sums):
+def _is_among(token, ids):
+    found = False
+    for i in range(ids.size):
+        found = found or ids[i] == token
+    return found
+
+
+@kernel
+def offer_successors(scores, total, number, forbidden, found, rows, tokens, of_tokens, sums):
     """Enter what follows one hypothesis, with these scores and this total, into a sample's list. Returns how many stand there.
 
-    number: what the hypothesis is called there.
+    number: what the hypothesis is called there. Whether a token is forbidden is asked of those alone that would be entered.
     """
     count, log_sum = sums.size, _log_sum(scores)
     for first in range(0, scores.size, _BLOCK):
@@ -52,25 +60,25 @@ def offer_successors(scores, total, number, found, rows, tokens, of_tokens, sums
             continue
         for v in range(block.size):
             log_p = _log_probability(block[v], log_sum)
-            if found < count or total + log_p > sums[count - 1]:
+            if (found < count or total + log_p > sums[count - 1]) and not _is_among(first + v, forbidden):
                 found = _insert(found, number, first + v, log_p, total + log_p, rows, tokens, of_tokens, sums)
     return found
 
 
 @shared
-def _best_successors(share, shares, scores, totals, firsts, rows, tokens, of_tokens, sums):
+def _best_successors(share, shares, scores, totals, firsts, forbidden, rows, tokens, of_tokens, sums):
     N = sums.shape[0]
     for n in range(share * N // shares, (share + 1) * N // shares):
         found = 0
         for r in range(firsts[n], firsts[n + 1]):
-            found = offer_successors(scores[r], totals[r], r, found, rows[n], tokens[n], of_tokens[n], sums[n])
+            found = offer_successors(scores[r], totals[r], r, forbidden, found, rows[n], tokens[n], of_tokens[n], sums[n])
 
 
-def best_successors(scores, totals, firsts, count):
+def best_successors(scores, totals, firsts, count, forbidden):
     N = len(firsts) - 1
     rows, tokens = np.full((N, count), -1), np.zeros((N, count), np.int64)
     of_tokens, sums = np.full((N, count), -np.inf), np.full((N, count), -np.inf)
-    _best_successors(scores, totals, firsts, rows, tokens, of_tokens, sums, work=10 * scores.size)
+    _best_successors(scores, totals, firsts, forbidden, rows, tokens, of_tokens, sums, work=10 * scores.size)
     return rows, tokens, of_tokens, sums
 
 
@@ -138,20 +146,31 @@ def _drawn(p, uniform):
     return last
 
 
+@kernel
+def _highest_allowed(scores, forbidden):
+    shift = -np.inf
+    for v in range(scores.size):
+        if scores[v] > shift and not _is_among(v, forbidden):
+            shift = np.float64(scores[v])
+    return shift
+
+
 @shared
-def _draw_tokens(share, shares, scores, temperature, top_k, top_p, uniforms, tokens, of_tokens):
+def _draw_tokens(share, shares, scores, temperature, top_k, top_p, uniforms, forbidden, tokens, of_tokens):
     R, V = scores.shape
     p, sums = np.empty(V, np.float64), np.empty(V, np.float64)
     heap, order = np.empty(V, np.int64), np.empty(V, np.int64)
     for r in range(share * R // shares, (share + 1) * R // shares):
         row = scores[r]
         log_sum = _log_sum(row)
-        if log_sum == np.inf:
+        shift, total = _highest_allowed(row, forbidden), 0.0
+        if log_sum == np.inf or shift == -np.inf:
             tokens[r], of_tokens[r] = 0, -np.inf
+            while _is_among(tokens[r], forbidden):
+                tokens[r] += 1
             continue
-        shift, total = np.float64(highest(row)), 0.0
         for v in range(V):
-            p[v] = math.exp((np.float64(row[v]) - shift) / temperature)
+            p[v] = 0.0 if _is_among(v, forbidden) else math.exp((np.float64(row[v]) - shift) / temperature)
             total += p[v]
         if top_k > 0 or top_p < 1:
             _keep_probable(p, total, top_k, top_p, heap, order, sums)
@@ -159,9 +178,10 @@ def _draw_tokens(share, shares, scores, temperature, top_k, top_p, uniforms, tok
         of_tokens[r] = _log_probability(row[tokens[r]], log_sum)
 
 
-def draw_tokens(scores, temperature, top_k, top_p, uniforms):
+def draw_tokens(scores, temperature, top_k, top_p, uniforms, forbidden):
     tokens, of_tokens = np.empty(len(scores), np.int64), np.empty(len(scores))
-    _draw_tokens(scores, float(temperature), top_k, float(top_p), uniforms, tokens, of_tokens, work=100 * scores.size)
+    chosen = float(temperature), top_k, float(top_p), uniforms, forbidden
+    _draw_tokens(scores, *chosen, tokens, of_tokens, work=100 * scores.size)
     return tokens, of_tokens
 
 

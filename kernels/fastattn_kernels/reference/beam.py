@@ -42,7 +42,7 @@ def _one_step(token, state, W, lstms, attention, output, feeds, residual, length
     return affine_forward(out, W_out, b_out, None)[:, 0], a, (h_next, c_next, fed)
 
 
-def _search_one(first, beam, n_best, alpha, sample_size, end_id, step):
+def _search_one(first, beam, n_best, alpha, sample_size, end_id, forbidden, step):
     """One sample. step: (tokens, state) -> scores, weights, state. Returns the best answers: score, tokens, log p, weights."""
     tokens, state = first
     totals = np.zeros(1)
@@ -50,7 +50,8 @@ def _search_one(first, beam, n_best, alpha, sample_size, end_id, step):
     answers: list[Any] = []
     for length in range(1, sample_size + 1):
         scores, a, state = step(tokens, state)
-        rows, tokens, log_p, totals = (given[0] for given in best_successors(scores, totals, np.array([0, len(tokens)]), beam))
+        found = best_successors(scores, totals, np.array([0, len(tokens)]), beam, forbidden)
+        rows, tokens, log_p, totals = (given[0] for given in found)
         opened, following = [], []
         for i in np.flatnonzero(rows >= 0):
             past = tuple(
@@ -75,7 +76,9 @@ def _search_one(first, beam, n_best, alpha, sample_size, end_id, step):
     return answers
 
 
-def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends):
+def beam_search(
+    W, lstms, attention, output, h0, c0, feeds, residual, lengths_enc, limits, beam, n_best, alpha, attends, forbidden
+):
     """The n_best best answers of each of N samples, by a decoder of L layers from its first states h0, c0 (L, N, H).
 
     W (V, D) embeds the tokens. lstms: [Wx, Wh, b] of each layer, one after another; with ``feeds``, the first reads h~ of the
@@ -83,6 +86,7 @@ def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_en
     added to what it gives. attention: (keys (N, T1, A), values (N, T1, E), Wq, v, scale), as there; None for none. output:
     (Wc, Wp, W_out, b_out): h~ = tanh([context | state] Wc), or what stands there itself where Wc is None; times Wp unless that
     is None; times W_out plus b_out it is the scores. limits: (start_id, sample_size, end_id), end_id None for no end.
+    forbidden: ids in ascending order that no answer holds.
 
     Each step takes the ``beam`` most probable successors of a sample's open hypotheses (``best_successors``). Those that end,
     or are sample_size long, are answers; the others are the open hypotheses of the next step. The score of an answer is its
@@ -109,7 +113,7 @@ def beam_search(W, lstms, attention, output, h0, c0, feeds, residual, lengths_en
             return _one_step(tokens, state, W, lstms, of_sample, output, feeds, residual, length)
 
         state = h0[:, n : n + 1], c0[:, n : n + 1], np.zeros((1, K), h0.dtype) if feeds else None
-        found = _search_one((np.array([start_id]), state), beam, n_best, alpha, sample_size, end_id, step)
+        found = _search_one((np.array([start_id]), state), beam, n_best, alpha, sample_size, end_id, forbidden, step)
         for i, (score, tokens, of_tokens, a) in enumerate(found):
             scores[n, i], lengths[n, i] = score, len(tokens)
             ids[n, i, : len(tokens)], log_p[n, i, : len(tokens)] = tokens, of_tokens

@@ -18,48 +18,51 @@ def _log_probabilities(scores):
     return np.where(usable, shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), -np.inf)
 
 
-def best_successors(scores, totals, firsts, count):
+def best_successors(scores, totals, firsts, count, forbidden):
     """One step of a beam search: the best ways to go on from the hypotheses of each sample.
 
     scores (R, V), those of the next token of each of R hypotheses; totals (R,) float64, their log probabilities so far.
     Those of sample n are the rows firsts[n] to firsts[n + 1] - 1; firsts (N + 1,) int64. A hypothesis of the total s that is
     followed by the token v has the total s + log(softmax(scores)_v).
 
+    forbidden: ids in ascending order that nothing is followed by; they have their part in the softmax.
+
     Of each sample, the ``count`` successors with the highest totals, best first; of equal ones first the lowest row, then the
     lowest id. Returns, each (N, count), the rows that they follow, their tokens, the tokens' log probabilities and the new
     totals. Where a sample has fewer successors, the rest are rows of -1, ids of 0, and -inf.
     """
+    N, allowed = len(firsts) - 1, np.setdiff1d(np.arange(scores.shape[1]), forbidden)
     log_p = _log_probabilities(scores)
-    N, V = len(firsts) - 1, scores.shape[1]
     rows, tokens = np.full((N, count), -1), np.zeros((N, count), np.int64)
     of_tokens, sums = np.full((N, count), -np.inf), np.full((N, count), -np.inf)
     for n in range(N):
         first, end = firsts[n], firsts[n + 1]
-        values = (totals[first:end, None] + log_p[first:end]).ravel()
+        values = (totals[first:end, None] + log_p[first:end, allowed]).ravel()
         best = np.argsort(-values, kind="stable")[:count]
-        row, token = first + best // V, best % V
+        row, token = first + best // len(allowed), allowed[best % len(allowed)]
         found = slice(len(best))
         rows[n, found], tokens[n, found], of_tokens[n, found], sums[n, found] = row, token, log_p[row, token], values[best]
     return rows, tokens, of_tokens, sums
 
 
-def draw_tokens(scores, temperature, top_k, top_p, uniforms):
+def draw_tokens(scores, temperature, top_k, top_p, uniforms, forbidden):
     """A token for each row of scores (R, V), drawn by a number of uniforms (R,), each from 0 to less than 1.
 
-    p = softmax(scores / temperature). Of these, only the top_k most probable tokens can be drawn (0: all), of equal ones the
-    lowest ids; and of those only the fewest, most probable first, that have at least the part top_p of their sum ("nucleus
-    sampling", Holtzman et al. 2020, section 3.1; 1: all). The token is the first whose sum of all up to it, by id, is above
-    the uniform number times the whole.
+    p = softmax(scores / temperature) of the tokens that are not ``forbidden``, ids in ascending order. Of these, only the top_k
+    most probable tokens can be drawn (0: all), of equal ones the lowest ids; and of those only the fewest, most probable first,
+    that have at least the part top_p of their sum ("nucleus sampling", Holtzman et al. 2020, section 3.1; 1: all). The token is
+    the first whose sum of all up to it, by id, is above the uniform number times the whole.
 
     Returns tokens (R,) int64, and their log softmax(scores) (R,): temperature and choice have no part in it. Where there are no
-    probabilities the token is 0.
+    probabilities the token is the lowest.
     """
-    log_p = _log_probabilities(scores)
-    tokens = np.zeros(len(scores), np.int64)
+    log_p, allowed = _log_probabilities(scores), np.setdiff1d(np.arange(scores.shape[1]), forbidden)
+    tokens = np.full(len(scores), allowed[0])
     for r, (row, uniform) in enumerate(zip(log_p, uniforms)):
-        if np.isinf(row).all():
+        if np.isinf(row[allowed]).all():
             continue
-        p = np.exp((row - row.max()) / temperature)
+        p = np.zeros(len(row))
+        p[allowed] = np.exp((row[allowed] - row[allowed].max()) / temperature)
         order = np.argsort(-p, kind="stable")[: top_k or None]
         sums = np.cumsum(p[order])
         if top_p < 1:

@@ -16,6 +16,8 @@ from typing import Any
 from numba import config, njit, types
 from numba.core.runtime import rtsys
 
+from . import watching as watching  # from the first function on
+
 fcntl: Any
 try:
     import fcntl

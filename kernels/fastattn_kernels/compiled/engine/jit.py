@@ -18,6 +18,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
+from ...compilation import compilation
 from . import buffers, linking, threads
 from .compiling import from_python, kernel, name_of, without_arrays
 from .values import annotations, type_of, types_within, without_names
@@ -122,9 +123,10 @@ class shared:
         def compile_body_and_frame(types_of_frame: Any) -> Any:
             *_, arguments = types_of_frame
             types_of_body = linking.types_of_body(name, arguments.types)
-            _publish_separates(function, types_of_body)
-            linking.publish(self._body, name, (types.int64, types.int64, *types_of_body))
-            return compile_frame(types_of_frame)
+            with compilation.preparing():
+                _publish_separates(function, types_of_body)
+                linking.publish(self._body, name, (types.int64, types.int64, *types_of_body))
+                return compile_frame(types_of_frame)
 
         # Numba calls this for every new combination of types, and takes the frame from its cache or compiles it:
         # either way the body must be known to the linker first.
@@ -152,8 +154,9 @@ class shared:
 def _start_pool() -> threads.Pool:
     """The threads, of which none is started yet; makes the launch known to the linker."""
     global _pool
-    linking.publish(threads.launch, linking.LAUNCH, linking.LAUNCH_TYPES)
-    _pool = threads.Pool()
+    with compilation.preparing():
+        linking.publish(threads.launch, linking.LAUNCH, linking.LAUNCH_TYPES)
+        _pool = threads.Pool()
     return _pool
 
 
