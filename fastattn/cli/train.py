@@ -255,6 +255,8 @@ def _announce(run: "TrainingRun") -> None:
     print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
+    if run.checkpoint is not None:
+        print(f"resuming   after step {run.checkpoint:,}")
     print(f"writing    {run.folder}", flush=True)
 
 

@@ -689,6 +689,7 @@ def test_a_run_is_resumed(pairs, tmp_path, fastattn_command):
     assert (code, err) == (0, "")
     lines = re.findall(r"^epoch (\d)/2  (?:step (\d)|loss)", out, re.MULTILINE)
     assert lines == [("1", "2"), ("1", ""), ("2", "3"), ("2", "4"), ("2", "")]
+    assert "resuming   after step 1\n" in out
     assert (folder / "model.safetensors").read_bytes() == model
     assert len((folder / "history.jsonl").read_text().splitlines()) == 2
     assert (folder / "learning-curve.png").exists()
