@@ -217,11 +217,10 @@ def by_several(
         if ended.any():
             best.add(samples, step, ended, totals / length_penalty(step + 1, how.alpha))
         is_open = exists & ~ended
-        highest = np.max(totals, axis=1, initial=-np.inf, where=is_open)
-        last = best.scores[samples, -1]
-        bound = np.maximum(highest / length_penalty(limits.sample_size, how.alpha), LOWEST)
-        searched = is_open.any(axis=1) & (bound > last)
-        is_open &= searched[:, None]
+        # A hypothesis that cannot come to a better score any more is left: what follows it is less probable than all that can.
+        bounds = np.maximum(totals / length_penalty(limits.sample_size, how.alpha), LOWEST)
+        is_open &= bounds > best.scores[samples, -1:]
+        searched = is_open.any(axis=1)
         of_step = rows.ravel(), tokens.ravel(), log_p.ravel(), totals.ravel(), np.flatnonzero(is_open)
         steps.append(Step(*of_step, a if attends else None))
         if not searched.any():

@@ -343,7 +343,11 @@ def _search(
                     _enter_answer(
                         n, limits.n_best, score, found_totals[j], t, j, best_scores, best_totals, best_steps, best_places
                     )  # fmt: skip
-                else:
+            # A hypothesis that cannot come to a better score any more is left: what follows it takes no place of one that can,
+            # for it is less probable than all of these.
+            for j in range(found if t + 1 < S else 0):
+                bound = max(found_totals[j] / highest_penalty, _LOWEST)
+                if found_tokens[j] != limits.end_id and bound > best_scores[n, limits.n_best - 1]:
                     slot = n * beam + opened
                     rows[next_count + opened], tokens[next_count + opened] = slot, found_tokens[j]
                     parents[next_count + opened] = n * beam + found_rows[j]
@@ -351,11 +355,9 @@ def _search(
                     history.opened[at + beam + opened] = j
                     opened += 1
             if opened > 0:
-                bound = max(totals[n * beam] / highest_penalty, _LOWEST)
-                if bound > best_scores[n, limits.n_best - 1]:
-                    samples[left], widths[left] = n, opened
-                    left += 1
-                    next_count += opened
+                samples[left], widths[left] = n, opened
+                left += 1
+                next_count += opened
         running, count = left, next_count
         if running == 0:
             break
