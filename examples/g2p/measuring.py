@@ -13,7 +13,7 @@ from pathlib import Path
 from fastattn import get_num_threads
 from fastattn.data import PLAIN, PairsFile, Reading, group_targets
 from fastattn.evaluation import Evaluation, evaluate
-from fastattn.training import Settings, Translator, load, train
+from fastattn.training import Settings, SettingsError, TrainingRun, Translator, load
 
 BEAM = 5
 Answering = Callable[[Sequence[str]], list[str]]
@@ -32,17 +32,26 @@ class Trained:
 
 
 def trained(settings: Settings, folder: Path) -> Trained:
-    """The model of these settings: trained now, unless a training of the same settings has ended in this folder.
+    """The model of these settings, which is trained in this folder now, unless it has been; an interrupted training goes on.
 
-    So a table that was interrupted goes on where it was. ModelFolderError for a model of other settings.
+    SettingsError for a training of other settings.
     """
-    done = folder / "minutes.json"
-    if done.exists() and Settings.read(folder / "config.toml") == settings:
-        return Trained(load(folder), json.loads(done.read_text())["minutes"])
+    record = folder.with_name(f"{folder.name}.minutes.json")
+    before = json.loads(record.read_text()) if record.exists() else {"minutes": 0.0, "ended": False}
+    if record.exists() and Settings.read(folder / "config.toml") != settings:
+        raise SettingsError(f"{folder} has a model of other settings; expected none, or one of the same")
+    if before["ended"]:
+        return Trained(load(folder), before["minutes"])
     began = time.perf_counter()
-    run = train(settings, folder, overwrite=not done.exists() and folder.exists())
-    minutes = (time.perf_counter() - began) / 60
-    done.write_text(json.dumps({"minutes": minutes}) + "\n")
+
+    def write(ended: bool) -> float:
+        minutes = before["minutes"] + (time.perf_counter() - began) / 60
+        record.write_text(json.dumps({"minutes": minutes, "ended": ended}) + "\n")
+        return float(minutes)
+
+    run = TrainingRun.resume(folder) if record.exists() else TrainingRun(settings, folder)
+    run.train([lambda _: write(False)])
+    minutes = write(True)
     print(f"{folder}: {run.outcome}; {minutes:.1f} minutes", flush=True)
     return Trained(run.translator, minutes)
 

@@ -42,8 +42,13 @@ def _add_arguments(parser: Parser) -> None:
     """A flag for each setting, and those that are of the command alone."""
     from fastattn.training.settings import SECTIONS
 
-    parser.add_argument("--out", default=OUT, metavar="DIR", help="the folder to write (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", help=f"the folder to write (default: {OUT})")
     parser.add_argument("--overwrite", action="store_true", help="replace the model that stands in that folder")
+    parser.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the run that was interrupted in this folder, from its last checkpoint, with its settings",
+    )
     parser.add_argument("--config", metavar="FILE", help="read the settings from this TOML file; flags win over it")
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings as such a file, with comments, and train nothing"
@@ -113,14 +118,25 @@ def _parser_of(kind: "Kind") -> Callable[[str], Any]:
     return parse
 
 
-def chosen_settings(arguments: argparse.Namespace) -> "Settings":
-    """The settings of the flags, over those of the config file. SettingsError for what cannot be."""
-    from fastattn.training.settings import SECTIONS, Settings
+def chosen_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given as flags."""
+    from fastattn.training.settings import SECTIONS
 
+    if arguments.resume is not None:
+        for name in ("out", "overwrite", "config", "print_config"):
+            if getattr(arguments, name) not in (None, False):
+                arguments.wrong_usage(f"{flag_of(name)} does not go with --resume: the folder and the settings are the run's")
     names = {name for section in SECTIONS for name, _ in section.settings()}
     flags = {name: value for name, value in vars(arguments).items() if name in names}
     if flags.get("pairs", "") is None:  # most likely a variable of a shell that is not set
         arguments.wrong_usage("argument PAIRS.tsv: '' is no file; leave it out to learn from the built-in dates")
+    return flags
+
+
+def chosen_settings(arguments: argparse.Namespace, flags: dict[str, Any]) -> "Settings":
+    """The settings of the flags, over those of the config file. SettingsError for what cannot be."""
+    from fastattn.training.settings import Settings
+
     settings = Settings.of(**flags) if arguments.config is None else Settings.read(arguments.config, **flags)
     if settings.data.pairs is None and flags.keys() & {"valid", "valid_fraction"} and not arguments.print_config:
         arguments.wrong_usage("--valid and --valid-fraction need PAIRS.tsv: of the dates, a tenth is held out")
@@ -129,8 +145,9 @@ def chosen_settings(arguments: argparse.Namespace) -> "Settings":
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains, and writes the folder after every epoch."""
-    settings = chosen_settings(arguments)
-    if arguments.print_config:
+    given = chosen_flags(arguments)
+    settings = None if arguments.resume is not None else chosen_settings(arguments, given)
+    if settings is not None and arguments.print_config:
         sys.stdout.write(settings.to_toml())
         return
 
@@ -142,7 +159,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.tensorboard is not None:
         require("tensorboardX", "tensorboard", "--tensorboard")
     choose_computing(arguments.backend, arguments.threads)
-    run = TrainingRun(settings, arguments.out, overwrite=arguments.overwrite)
+    with _warnings_in_a_line():
+        if settings is None:
+            run = TrainingRun.resume(arguments.resume, **given)
+        else:
+            run = TrainingRun(settings, OUT if arguments.out is None else arguments.out, overwrite=arguments.overwrite)
     board = None if arguments.tensorboard is None else Board(arguments.tensorboard)
     epochs, log_every = run.settings.training.epochs, run.settings.training.log_every
 
@@ -162,7 +183,7 @@ def run(arguments: argparse.Namespace) -> None:
         with _warnings_in_a_line(), _compiling_in_a_line():
             run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
-        raise UserError(f"{error}; {_saved(run)}") from error
+        raise UserError(f"{error}; {_saved(run, goes_on=False)}") from error
     except (KeyboardInterrupt, Terminated) as stop:
         name = "interrupted" if isinstance(stop, KeyboardInterrupt) else "terminated"
         raise type(stop)(f"{name}; {_saved(run)}") from None
@@ -234,6 +255,8 @@ def _announce(run: "TrainingRun") -> None:
     print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
+    if run.checkpoint is not None:
+        print(f"resuming   after step {run.checkpoint:,}")
     print(f"writing    {run.folder}", flush=True)
 
 
@@ -258,9 +281,13 @@ def _step_line(record: "StepRecord", epochs: int | None) -> str:
     return "  ".join(parts)
 
 
-def _saved(run: "TrainingRun") -> str:
-    """What an interruption leaves."""
-    return "no epoch was finished, nothing is saved" if run.saved is None else f"epoch {run.saved} is saved in {run.folder}"
+def _saved(run: "TrainingRun", goes_on: bool = True) -> str:
+    """What the end of a run leaves, and, where it makes sense, how to go on."""
+    saved = f"epoch {run.saved} is saved in {run.folder}"
+    if run.checkpoint is None or not goes_on:
+        return "no epoch was finished, nothing is saved" if run.saved is None else saved
+    go_on = f"step {run.checkpoint} is kept; go on with: {shlex.join(['fastattn', 'train', '--resume', str(run.folder)])}"
+    return go_on if run.saved is None else f"{saved}, {go_on}"
 
 
 @contextmanager

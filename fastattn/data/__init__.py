@@ -4,7 +4,8 @@ from fastattn.data.batches import batches, encode_pairs, encode_sources, token_b
 from fastattn.data.corpus import CorpusError, StoredCorpus, build_corpus, file_digest, open_corpus
 from fastattn.data.dates import date_pairs, split_dates
 from fastattn.data.extras import MissingExtraError, require
-from fastattn.data.files import atomic_write
+from fastattn.data.files import FileError, atomic_write, read_regular
+from fastattn.data.locks import FolderLock, LockedError
 from fastattn.data.pairs import (
     PairsError,
     PairsFile,
@@ -28,6 +29,9 @@ __all__ = [
     "UNKNOWN",
     "UNKNOWN_CHOICES",
     "CorpusError",
+    "FileError",
+    "FolderLock",
+    "LockedError",
     "MissingExtraError",
     "PairsError",
     "PairsFile",
@@ -46,6 +50,7 @@ __all__ = [
     "open_corpus",
     "read_lines",
     "read_pairs",
+    "read_regular",
     "require",
     "split_dates",
     "split_pairs",

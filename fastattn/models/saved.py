@@ -1,8 +1,9 @@
 """A model on disk: a folder with all of its weights in `model.safetensors` and all of its choices in `config.json`.
 
-Both files are replaced in one step each, and name each other: the tensors' metadata hold a digest of the config, and what does
-not belong together is refused. A model of text has more files, which `training` writes; its weights and its choices stand as
-here.
+They are written as one set (`fastattn.data.files`): the old model or the new one can be loaded at every moment, and each
+file is checked against its digest in `manifest.json`. Folders without one, as earlier versions wrote them, load too; their
+files name each other: the tensors' metadata hold a digest of the config, and what does not belong together is refused. A model
+of text has more files, which `training` writes; its weights and its choices stand as here.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as safetensors_bytes
 
-from fastattn.data.files import atomic_write
+from fastattn.data.files import FileError, SetReader, read_set, write_set
+from fastattn.data.locks import FolderLock, LockedError
+from fastattn.data.tensors import Tensors, TensorsError
 from fastattn.layers.checks import Array
 
 from .config import ModelConfig
@@ -33,8 +36,14 @@ TENSORS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.js
 STATE = {"training": bool, "step": int, "mask_seed": int}
 NO_STATE: dict[str, Any] = {"training": False, "step": 0, "mask_seed": 0}
 
+# Of JSON files, in bytes; of the tensors the header says the size.
+LIMITS = {CONFIG: 2**24, VOCABULARY: 2**28}
+
 # safetensors' names of the dtypes.
 DTYPES = {"float32": "F32", "float64": "F64"}
+
+
+Result = TypeVar("Result")
 
 
 class ModelFolderError(Exception):
@@ -59,8 +68,8 @@ def write_ids_model(
         raise ModelFolderError(folder, f"holds a model of text, with {VOCABULARY}; expected another folder, or Translator.save")
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format_version": IDS_VERSION, "model": config.to_json(), "state": dict(state)}
-    atomic_write(folder / CONFIG, text_of(content))
-    atomic_write(folder / TENSORS, tensors_of(named_params, content))
+    with locked(folder):
+        write_set(folder, {CONFIG: text_of(content), TENSORS: tensors_of(named_params, content)})
 
 
 def read_model(folder: str | os.PathLike[str]) -> tuple[ModelConfig, list[np.ndarray], dict[str, Any]]:
@@ -68,8 +77,12 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[ModelConfig, list[np.nda
 
     ModelFolderError, which names the file, for anything else.
     """
-    folder = existing(folder)
-    config = read_object(folder / CONFIG)
+    return read_folder(folder, _read_model)
+
+
+def _read_model(reader: SetReader) -> tuple[ModelConfig, list[np.ndarray], dict[str, Any]]:
+    folder = reader.folder
+    config = read_object(reader, CONFIG)
     version = config.get("format_version")
     if version == PLAIN_VERSION and type(version) is int:
         raise ModelFolderError(folder / CONFIG, "is of format_version 1, which fastattn.training.load reads")
@@ -85,15 +98,34 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[ModelConfig, list[np.nda
         raise ModelFolderError(folder / CONFIG, f"state is {state!r:.200}; expected {expected}")
     if not (0 <= state["step"] < 2**63 and 0 <= state["mask_seed"] < 2**64):
         raise ModelFolderError(folder / CONFIG, f"state is {state!r}; expected 0 <= step < 2^63, 0 <= mask_seed < 2^64")
-    return model_config, read_tensors(folder / TENSORS, model_config, config), state
+    return model_config, read_tensors(reader, model_config, config), state
 
 
-def existing(folder: str | os.PathLike[str]) -> Path:
-    """The folder. ModelFolderError if it is none."""
+def read_folder(folder: str | os.PathLike[str], read: Callable[[SetReader], Result]) -> Result:
+    """``read(reader)``, all of one model, also while another takes its place. ModelFolderError, which names the file."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
-    return folder
+    try:
+        return read_set(folder, read)
+    except FileError as error:
+        raise ModelFolderError(error.path, error.reason) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[FolderLock]:
+    """Within the block nobody else writes to the folder. ModelFolderError if somebody does."""
+    lock = FolderLock(folder)
+    try:
+        lock.acquire()
+    except LockedError as error:
+        raise ModelFolderError(folder, f"{error}; give another folder, or wait until it has ended") from None
+    except OSError as error:
+        raise ModelFolderError(folder, f"cannot be written: {error.strerror or error}") from error
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def digest_of(content: object) -> str:
@@ -113,16 +145,11 @@ def tensors_of(named_params: Mapping[str, Array], config: Mapping[str, Any], **t
     return safetensors_bytes(dict(named_params), metadata=metadata)
 
 
-def _reason(error: OSError) -> str:
-    return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
-
-
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(reader: SetReader, name: str) -> dict[str, Any]:
     """The JSON object in a file."""
+    path = reader.folder / name
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelFolderError(path, _reason(error)) from error
+        content = json.loads(reader.read(name, LIMITS[name]))
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(path, f"is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -136,35 +163,29 @@ def _expected(model_config: ModelConfig, version: int) -> Iterator[tuple[str, tu
         yield name.replace(".lstm.0.forward.", ".lstm.") if version == PLAIN_VERSION else name, shape
 
 
-def read_tensors(path: Path, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
+def read_tensors(reader: SetReader, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
     """The tensors, in the order of ``params``.
 
     After a look at the header: shapes may be anything, and so may the memory that they take, or the layers of a config.
     """
-    if path.is_dir():
-        raise ModelFolderError(path, "is a folder")
+    path = reader.folder / TENSORS
     try:
-        with safe_open(path, framework="numpy") as file:
-            # Not a dict, whatever it looks like: it cannot be iterated.
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            given = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
-            names = []
-            for name, shape in _expected(model_config, config["format_version"]):
-                expected = shape, DTYPES[str(model_config.dtype)]
-                if given.get(name) != expected:
-                    raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")
-                names.append(name)
-            for name in given.keys() - set(names):
-                raise ModelFolderError(path, f"{name} is {_described(given[name])}; expected absent")
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in names}
-    except OSError as error:
-        raise ModelFolderError(path, _reason(error)) from error
-    except SafetensorError as error:
+        file = Tensors(reader.read(TENSORS))
+    except TensorsError as error:
         raise ModelFolderError(path, f"is not a whole safetensors file: {error}") from error
+    given = file.described
+    names = []
+    for name, shape in _expected(model_config, config["format_version"]):
+        expected = DTYPES[str(model_config.dtype)], shape
+        if given.get(name) != expected:
+            raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")
+        names.append(name)
+    for name in given.keys() - set(names):
+        raise ModelFolderError(path, f"{name} is {_described(given[name])}; expected absent")
+    tensors = {name: file.get(name) for name in names}
     try:
-        digest = json.loads(metadata["fastattn"])["config_sha256"]
-    except (KeyError, ValueError, TypeError) as error:
+        digest = json.loads(file.metadata["fastattn"])["config_sha256"]
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ModelFolderError(path, "was not written by fastattn: its metadata name no config") from error
     if digest != digest_of(config):
         raise ModelFolderError(path, f"was not written with this {CONFIG}")
@@ -174,5 +195,5 @@ def read_tensors(path: Path, model_config: ModelConfig, config: Mapping[str, Any
     return [*tensors.values()]
 
 
-def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:
-    return "absent" if tensor is None else f"{tensor[1]} {tensor[0]}"
+def _described(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "absent" if tensor is None else f"{tensor[0]} {tensor[1]}"

@@ -20,6 +20,7 @@ from .schedule import (
     make_schedule,
 )
 from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
+from .state import State
 from .stopping import METRICS
 from .trainer import Trainer
 from .translator import Answer, SourceError, Translator, ensemble, load
@@ -55,6 +56,7 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "SplitPairs",
+    "State",
     "StepRecord",
     "Trainer",
     "TrainingRun",

@@ -10,6 +10,7 @@ import numpy as np
 from fastattn.layers.checks import Array
 
 from .interruptions import interruptions_held
+from .state import State
 
 Weights = list[Array]
 
@@ -65,6 +66,16 @@ class MovingAverage:
             scratch *= part
             mean += scratch
 
+    def state(self) -> State:
+        """To go on from."""
+        return State({"steps": self.steps}).with_parts(mean=State.of_list(self.mean))
+
+    def put(self, state: State, params: Sequence[Array]) -> None:
+        """Goes on from a state. ValueError unless it is that of an average of such ``params``."""
+        mean, self.steps = state.part("mean"), state.number("steps", int)
+        self.mean = mean.as_list(params) if self.steps and mean is not None else []
+        self._scratch = copied(self.mean)
+
 
 class Checkpoints:
     """The weights after some epochs: of the ``count`` with the highest ranks; of equal ones the first."""
@@ -86,6 +97,22 @@ class Checkpoints:
     def epochs(self) -> tuple[int, ...]:
         """In their order."""
         return tuple(sorted(epoch for _, epoch, _ in self._kept))
+
+    def state(self) -> State:
+        """To go on from."""
+        numbers = {"kept": [[*rank, epoch] for rank, epoch, _ in self._kept]}
+        return State(numbers).with_parts(**{str(i): State.of_list(weights) for i, (_, _, weights) in enumerate(self._kept)})
+
+    def put(self, state: State, params: Sequence[Array]) -> None:
+        """Goes on from a state. ValueError unless it is that of weights like ``params``, of at most ``count`` epochs."""
+        kept = []
+        for i, (first, second, epoch) in enumerate(state.number("kept", list)):
+            part = state.part(str(i))
+            assert part is not None
+            kept.append(((float(first), float(second)), int(epoch), part.as_list(params)))
+        if len(kept) > self.count:
+            raise ValueError(f"the weights of {len(kept)} epochs were kept; expected at most {self.count}")
+        self._kept = kept
 
     def mean(self) -> Weights:
         """The mean of each array, added up in float64 in the order of the epochs."""

@@ -144,17 +144,17 @@ def in_notebook() -> bool:
     return shell is not None and "IPKernelApp" in shell.config
 
 
-def new_display(progress: bool | None, tokens: int, last: int) -> Display:
+def new_display(progress: bool | None, tokens: int, last: int, done: int = 0) -> Display:
     """progress: whether anything is to be shown; None: in a terminal and in a notebook.
 
-    tokens: those of all epochs; last: the number of the last epoch.
+    tokens: those of all epochs; last: the number of the last epoch; done: the tokens of before, where a fit goes on.
     """
     if progress is False:
         return Display()
     if not in_notebook():
-        return Bar(tokens, last, disable=None if progress is None else False, leave=False)
+        return Bar(tokens, last, initial=done, disable=None if progress is None else False, leave=False)
     if importlib.util.find_spec("ipywidgets") is None:
         return Lines(last)
     from tqdm.auto import tqdm as widget
 
-    return Bar(tokens, last, widget)
+    return Bar(tokens, last, widget, initial=done)

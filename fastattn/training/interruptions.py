@@ -1,9 +1,10 @@
-"""Ctrl-C and SIGTERM held back while something must happen wholly or not at all."""
+"""Ctrl-C and SIGTERM held back while something must happen wholly or not at all, or noted until a good moment comes."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
@@ -27,3 +28,46 @@ def interruptions_held() -> Iterator[None]:
             signal.signal(n, handler)
         for number in came:
             signal.raise_signal(number)
+
+
+class Noted:
+    """Which signal came, None as long as none did."""
+
+    number: int | None = None
+
+
+@contextmanager
+def interruptions_noted() -> Iterator[Noted]:
+    """``with interruptions_noted() as noted:`` the first SIGINT or SIGTERM of the block is only noted: who runs the block looks
+    at ``noted.number`` and ends in order. It takes effect at the end of the block; a second one takes effect at once.
+
+    In another thread than the main one, and of a signal that is ignored, nothing is noted.
+    """
+    noted = Noted()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted.number is None:
+            noted.number = number
+        else:
+            put_back()
+            noted.number = None  # it has taken effect
+            signal.raise_signal(number)
+
+    def put_back() -> None:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+        before.clear()
+
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (None, signal.SIG_IGN)]
+    before = {n: signal.getsignal(n) for n in numbers}
+    for n in numbers:
+        signal.signal(n, note)
+    try:
+        yield noted
+    finally:
+        put_back()
+        if noted.number is not None:
+            signal.raise_signal(noted.number)

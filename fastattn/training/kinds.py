@@ -89,6 +89,26 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Often:
+    """So many steps, a whole number, or so many minutes, a number with an m behind it, as in "10m"; None is the word "none"."""
+
+    expected: str = 'a whole number of steps, minutes as in "10m", or "none"'
+
+    def check(self, value: Any) -> int | str | None:
+        if value is None or (isinstance(value, str) and value == "none"):
+            return None
+        if isinstance(value, str):
+            return f"{_number(_float(value.removesuffix('m')), 0, math.inf, False):g}m" if value.endswith("m") else _refused()
+        return Whole(1).check(value)
+
+    def parse(self, text: str) -> int | str | None:
+        return self.check(int(text) if text.isascii() and text.isdecimal() else text)
+
+    def toml(self, value: int | str | None) -> str:
+        return str(value) if isinstance(value, int) else _quoted(value or "none")
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of some words. None is the word "none", where that is one of them."""
 
@@ -217,6 +237,10 @@ class Dropout:
 
 def _or(instead: str | None) -> str:
     return "" if instead is None else f', or "{instead}"'
+
+
+def _refused() -> Any:
+    raise ValueError
 
 
 def _is_none(value: Any, instead: str | None) -> bool:

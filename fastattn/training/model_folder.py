@@ -1,10 +1,8 @@
 """A model on disk: a folder with `model.safetensors`, `config.json`, `vocabulary.json` and `history.jsonl`.
 
-Every file is replaced in one step, but four files are not: a crash can leave new ones beside old ones. So the files
-name each other. The config holds a digest of the vocabulary, the tensors' metadata one of the config, and `load`
-refuses files that do not belong together. Within a training run config and vocabulary stay the same, so that a crash
-between two files leaves a folder that loads: the tensors of one epoch or of the next. The history is for people to
-read, and never for `load`.
+They are one set, as `fastattn.models.saved` says of weights and choices. In a folder without a manifest the config holds a
+digest of the vocabulary besides, and what does not belong together is refused. The history is for people to read, and need
+not be there.
 """
 
 import json
@@ -14,8 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastattn.data import PLAIN, Reading, Vocabulary, atomic_write
+from fastattn.data import PLAIN, Reading, Vocabulary
+from fastattn.data.files import MANIFEST, SetReader, write_set
 from fastattn.models import AttentionSeq2seq, ModelConfig
+from fastattn.models.config import MAX_SIZE
 from fastattn.models.saved import (
     CONFIG,
     FORMAT_VERSION,
@@ -25,7 +25,8 @@ from fastattn.models.saved import (
     VOCABULARY,
     ModelFolderError,
     digest_of,
-    existing,
+    locked,
+    read_folder,
     read_object,
     read_tensors,
     tensors_of,
@@ -36,6 +37,7 @@ from .interruptions import interruptions_held
 from .records import EpochRecord
 
 HISTORY = "history.jsonl"
+MAX_HISTORY_BYTES = 2**30
 
 
 class TextModel(Protocol):
@@ -53,7 +55,7 @@ class TextModel(Protocol):
 
 def holds_model(folder: str | os.PathLike[str]) -> bool:
     """Whether a model stands in the folder, whole or damaged."""
-    return (Path(folder) / TENSORS).exists() or (Path(folder) / CONFIG).exists()
+    return any((Path(folder) / name).exists() for name in (TENSORS, CONFIG, MANIFEST))
 
 
 def save(
@@ -65,8 +67,8 @@ def save(
     """Writes the four files, in a new folder where there is none; an interruption takes effect when all are written.
 
     history: a record of every epoch so far. training: the settings of the run, for people to read; it must be of
-    JSON's types and the same at every save of a run. OSError where a file cannot be written; TypeError for what is no
-    `Translator` of one model.
+    JSON's types. OSError where a file cannot be written: the folder then holds what it held; ModelFolderError where somebody
+    else is writing to it; TypeError for what is no `Translator` of one model.
     """
     if isinstance(translator, AttentionSeq2seq):
         raise TypeError(
@@ -77,6 +79,15 @@ def save(
         raise TypeError(f"translator is {translator!r}; expected a Translator")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    files = model_files(translator, history, training)
+    with interruptions_held(), locked(folder):
+        write_set(folder, files)
+
+
+def model_files(
+    translator: TextModel, history: Sequence[EpochRecord], training: Mapping[str, Any] | None
+) -> dict[str, bytes | str]:
+    """What the four files hold, by their names."""
     model = translator.model
     vocabularies = {
         "source": translator.source_vocabulary.to_json(),
@@ -92,15 +103,12 @@ def save(
         "vocabulary_sha256": digest_of(vocabularies),
         "training": dict(training or {}),
     }
-    files: dict[str, bytes | str] = {
+    return {
         VOCABULARY: text_of(vocabularies),
         CONFIG: text_of(config),
         TENSORS: tensors_of(model.named_params(), config, epochs=len(history)),
         HISTORY: history_text(history),
     }
-    with interruptions_held():
-        for name, content in files.items():
-            atomic_write(folder / name, content)
 
 
 def history_text(history: Sequence[EpochRecord]) -> str:
@@ -110,13 +118,19 @@ def history_text(history: Sequence[EpochRecord]) -> str:
 
 def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What ``save`` wrote, as the arguments of `Translator`. ModelFolderError, which names the file, for anything else."""
-    folder = existing(folder)
-    config = read_object(folder / CONFIG)
+    return read_folder(folder, _read)
+
+
+def _read(reader: SetReader) -> dict[str, Any]:
+    folder = reader.folder
+    config = read_object(reader, CONFIG)
     _check_config(config, folder / CONFIG)
-    source, target = _read_vocabularies(folder / VOCABULARY, config.get("vocabulary_sha256"))
+    source, target = _read_vocabularies(reader, config.get("vocabulary_sha256"))
     reading = _reading(config, source, folder / CONFIG)
     model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
-    tensors = read_tensors(folder / TENSORS, model_config, config)
+    tensors = read_tensors(reader, model_config, config)
+    if reader.names is not None and os.path.lexists(folder / HISTORY):
+        reader.read(HISTORY, MAX_HISTORY_BYTES)  # nothing of it is used; damage is told
     model = AttentionSeq2seq.from_config(model_config, seed=0)
     for param, tensor in zip(model.params, tensors, strict=True):
         param[...] = tensor
@@ -138,8 +152,9 @@ def _check_config(config: Mapping[str, Any], path: Path) -> None:
         raise ModelFolderError(path, f"format_version is {version!r}; this fastattn reads 1 to {READING_VERSION}")
     if not isinstance(reverse_source, bool):
         raise ModelFolderError(path, f"reverse_source is {reverse_source!r}; expected true or false")
-    if type(max_tokens) is not int or max_tokens < 1:
-        raise ModelFolderError(path, f"max_target_tokens is {max_tokens!r}; expected a whole number of at least 1")
+    if type(max_tokens) is not int or not 1 <= max_tokens <= MAX_SIZE:
+        reason = f"max_target_tokens is {max_tokens!r:.100}; expected a whole number from 1 to {MAX_SIZE}"
+        raise ModelFolderError(path, reason)
 
 
 def _reading(config: Mapping[str, Any], source: Vocabulary, path: Path) -> Reading:
@@ -172,8 +187,9 @@ def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path
     return model_config
 
 
-def _read_vocabularies(path: Path, digest: object) -> tuple[Vocabulary, Vocabulary]:
-    content = read_object(path)
+def _read_vocabularies(reader: SetReader, digest: object) -> tuple[Vocabulary, Vocabulary]:
+    path = reader.folder / VOCABULARY
+    content = read_object(reader, VOCABULARY)
     vocabularies = []
     for side in ("source", "target"):
         try:

@@ -16,6 +16,8 @@ import numpy as np
 from fastattn import backend
 from fastattn.layers.checks import FLOATS
 
+from .state import State, StateError
+
 Arrays = Sequence[np.ndarray]
 
 
@@ -86,6 +88,30 @@ class Optimizer:
         if params and (norm is None or math.isfinite(norm)):  # a layer without weights has no params
             self._step(params, grads, scale, *self._states)
         return norm
+
+    def state(self) -> State:
+        """To go on from: the learning rate, all other numbers, and the state arrays."""
+        numbers = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        arrays = [array for states in self._states or [] for array in states]
+        return State({"kind": type(self).__name__, "numbers": numbers}).with_parts(states=State.of_list(arrays))
+
+    def put(self, state: State, params: Arrays) -> None:
+        """Goes on from a state. ValueError unless it is that of such an optimizer, of such ``params``."""
+        own = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        kind, numbers = state.number("kind", str), state.number("numbers", dict)
+        types = {name: type(value) for name, value in numbers.items()}
+        if kind != type(self).__name__ or types != {name: type(value) for name, value in own.items()}:
+            raise StateError(f"the state is that of {kind} with {', '.join(types)}; the optimizer is {type(self).__name__}")
+        states = state.part("states")
+        assert states is not None
+        if states.arrays or not params:
+            arrays = states.as_list([*params] * self._states_per_param)
+            self._states = [arrays[i * len(params) : (i + 1) * len(params)] for i in range(self._states_per_param)]
+        else:
+            self._states = None  # before the first update, or without any
+        self._checked = [], []
+        for name, value in numbers.items():
+            setattr(self, name, value)
 
     def _check(self, params: Arrays, grads: Arrays) -> None:
         """The errors of ``update``; and the state, at the first one."""

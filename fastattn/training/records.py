@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 
 class DivergedError(ArithmeticError):
@@ -57,6 +58,14 @@ class EpochRecord:
     step: int | None = None
     learning_rate: float | None = None
     best: bool | None = None
+
+
+def record_of(content: Mapping[str, Any]) -> EpochRecord:
+    """The record whose fields were kept. ValueError or TypeError for anything that cannot be one."""
+    record = EpochRecord(**content)
+    if type(record.epoch) is not int or any(not isinstance(value, int | float | None) for value in content.values()):
+        raise ValueError(f"{content!r:.100} is no record of an epoch")
+    return record
 
 
 def epoch_line(record: EpochRecord, last: int | None) -> str:

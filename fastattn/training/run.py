@@ -1,38 +1,62 @@
 """A training run, from settings to a model in a folder: what `fastattn train` does, for Python as well."""
 
+import contextlib
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from fastattn import backend
 from fastattn.data import (
     PLAIN,
+    FileError,
+    FolderLock,
     PairsFile,
     StoredCorpus,
-    atomic_write,
     date_pairs,
     encode_pairs,
     split_dates,
     split_pairs,
 )
+from fastattn.data.files import finish_set, is_temporary, manifest_bytes, write_set
+from fastattn.data.locks import LOCK
 from fastattn.data.pairs import Pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 
-from .interruptions import interruptions_held
-from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, save
+from .checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, pairs_digest
+from .interruptions import Noted, interruptions_held, interruptions_noted
+from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, locked, model_files
 from .optimizer import SGD, Adam, AdamW, Optimizer
-from .records import EpochRecord, History, Outcome, StepRecord
-from .settings import DATE_EPOCHS, EPOCHS, VALID_FRACTION, DataSettings, Settings, SettingsError, TrainingSettings
+from .progress import Where
+from .records import EpochRecord, History, Outcome, StepRecord, TrainingWarning, record_of
+from .settings import (
+    CHANGEABLE,
+    DATE_EPOCHS,
+    EPOCHS,
+    SECTIONS,
+    VALID_FRACTION,
+    DataSettings,
+    Settings,
+    SettingsError,
+    TrainingSettings,
+)
+from .state import State, StateError, differences
 from .stored import SourceLimit, stored_pairs
 from .trainer import Trainer
 from .translator import Translator
 
 CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
+# A checkpoint after an epoch is left out where the last one is younger than so many times what it took to write it.
+REST = 50
 LONGEST_EXAMPLE = 100
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -56,31 +80,108 @@ class SplitPairs:
         return next((source for source, _ in pairs if len(source) <= LONGEST_EXAMPLE), pairs[0][0])
 
 
+class _Stopped(BaseException):
+    """A signal was noted; the step is done."""
+
+
+class _FolderLost(BaseException):
+    """The folder is no longer the one that this run writes to."""
+
+
 class TrainingRun:
     """A run that is ready to begin: its pairs are read, its model has its first weights, its folder can be written.
 
     ``settings``: those given, with what follows from the corpus filled in, so that the same settings make the same run;
     ``corpus``; ``translator``: the model with its vocabularies, trained when `train` has ended; ``folder``; ``history``: a
-    record of every epoch so far; ``saved``: the epoch whose weights stand in the folder, if any do; ``outcome``: when `train`
-    has ended, which weights were kept and why.
+    record of every epoch so far; ``saved``: the epoch whose weights stand in the folder, if any do; ``checkpoint``: the step of
+    the last checkpoint, if there is one; ``outcome``: when `train` has ended, which weights were kept and why.
 
     PairsError, SettingsError, MissingExtraError or ModelFolderError, which say what to mend, where it cannot begin.
     """
 
-    def __init__(self, settings: Settings, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        resumed: tuple[Checkpoint, CheckpointFolder] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.settings = _resolved(settings)
-        _check_folder(self.folder, overwrite)
+        self._overwrite = overwrite or resumed is not None
+        _check_folder(self.folder, self._overwrite)
         self.corpus = _read_corpus(self.settings)
         translator = _new_translator(self.settings, self.corpus)
-        self._train = _encoded(translator, self.corpus.train)
+        self._train_pairs = _encoded(translator, self.corpus.train)
         self._valid = _encoded(translator, self.corpus.valid) if len(self.corpus.valid) else None
-        _check_sizes(self.settings.training, self.corpus, self._train)
+        _check_sizes(self.settings.training, self.corpus, self._train_pairs)
         _check_writing(self.folder)
         self.translator = translator
         self.history = History()
         self.saved: int | None = None
+        self.checkpoint: int | None = None
         self.outcome: Outcome | None = None
+        self._checkpoints = CheckpointFolder(self.folder, self.settings.training.keep_checkpoints)
+        self._digests: dict[str, str] = {}
+        self._state: State | None = None
+        self._noted, self._lock = Noted(), FolderLock(self.folder)
+        if resumed is not None:
+            self._go_on_from(*resumed)
+
+    @classmethod
+    def resume(cls, folder: str | os.PathLike[str], **choices: Any) -> Self:
+        """The run that was interrupted in this folder, ready to go on from its newest whole checkpoint.
+
+        ``train`` then gives what the run would have given without the interruption, to the bit. choices: other settings, by
+        their names; of those that would change the result, and of the data, none may differ. A TrainingWarning names a
+        damaged checkpoint, which is set aside.
+
+        ModelFolderError where there is no whole checkpoint, or somebody else is writing to the folder; SettingsError, with what
+        differs, for other settings or other data; and the errors of a new run.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
+        with locked(folder):
+            checkpoints = CheckpointFolder(folder, 1)
+            try:
+                checkpoint, damaged = checkpoints.newest()
+            except FileError as error:
+                raise ModelFolderError(error.path, error.reason) from error
+        for words in damaged:
+            warnings.warn(f"{words}; the run goes on from {checkpoint.path.name}", TrainingWarning, stacklevel=2)
+        try:
+            before = Settings.from_toml(checkpoint.about["settings"])
+        except (KeyError, ValueError, AttributeError) as error:
+            raise ModelFolderError(checkpoint.path, f"its settings cannot be read: {error}") from error
+        settings = before.replaced(**choices)
+        if differing := differences(_bound(settings), _bound(before)):
+            raise SettingsError(f"{folder} cannot be resumed with other settings: {'; '.join(differing)}")
+        return cls(settings, folder, resumed=(checkpoint, checkpoints))
+
+    def _go_on_from(self, checkpoint: Checkpoint, checkpoints: CheckpointFolder) -> None:
+        """SettingsError for a checkpoint of other data."""
+        about = checkpoint.about
+        data = about.get("data")
+        if differing := differences(self._data(), data if isinstance(data, dict) else {}):
+            raise SettingsError(f"{self.folder} cannot be resumed with other data: {'; '.join(differing)}")
+        checkpoints.keep = self._checkpoints.keep
+        self._checkpoints, self._state = checkpoints, checkpoint.state
+        try:
+            run = checkpoint.state.part("run")
+            self.history = History(record_of(record) for record in ([] if run is None else run.number("records", list)))
+            self.checkpoint = checkpoint.state.number("step", int)
+            self.saved = State(about).number("saved", int, type(None))
+        except (ValueError, TypeError) as error:
+            raise ModelFolderError(checkpoint.path, f"does not hold a run: {error}") from error
+        if about.get("backend") != backend.get_backend():
+            warnings.warn(
+                f"the run was begun with the {about.get('backend')} kernels, and goes on with the {backend.get_backend()} "
+                "ones: the last bits of the weights may differ",
+                TrainingWarning,
+                stacklevel=4,
+            )
 
     def train(
         self,
@@ -93,16 +194,49 @@ class TrainingRun:
 
         With keep "best" the folder is written after each epoch that is the best so far. on_step: called with a record
         of the steps after every ``log_every`` of them, or 100. progress: a bar on standard error; None: if that is a
-        terminal. DivergedError, and interruptions, as `Trainer.fit` raises them: the folder then holds the epoch that
-        ``saved`` names.
+        terminal. DivergedError as `Trainer.fit` raises it: the folder then holds the epoch that ``saved`` names.
+
+        The first Ctrl-C or SIGTERM takes effect when the step is done and a checkpoint is written, the next one at once. A
+        TrainingWarning says that a checkpoint could not be written, and the training goes on. ModelFolderError where somebody
+        else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it.
         """
+        with interruptions_noted() as self._noted, self._in_folder() as self._lock:
+            try:
+                try:
+                    self._train(tuple(callbacks), on_step, progress)
+                except _Stopped:
+                    if self.settings.training.checkpoint_every is not None:
+                        self._write_checkpoint()
+            except _FolderLost:
+                raise self._rescued() from None
+            except StateError as error:
+                raise ModelFolderError(self.folder / CHECKPOINTS, f"the run cannot be resumed: {error}") from error
+
+    @contextlib.contextmanager
+    def _in_folder(self) -> Iterator[FolderLock]:
+        """Nobody else writes to the folder meanwhile."""
+        _check_writing(self.folder)
+        with locked(self.folder) as lock:
+            _check_folder(self.folder, self._overwrite)  # another run may have ended since the first look
+            finish_set(self.folder)
+            self._manifest = manifest_bytes(self.folder)
+            yield lock
+
+    def _train(
+        self,
+        callbacks: tuple[Callable[[EpochRecord], object], ...],
+        on_step: Callable[[StepRecord], object] | None,
+        progress: bool | None,
+    ) -> None:
         training = self.settings.training
-        if isinstance(self._train, StoredCorpus):
-            x: Any = self._train
+        self._checkpointed, self._cost, self._is_lost = time.monotonic(), 0.0, False
+        if isinstance(self._train_pairs, StoredCorpus):
+            x: Any = self._train_pairs
             t = source_lengths = target_lengths = None
         else:
-            x, source_lengths, t, target_lengths = self._train
-        trainer = Trainer(self.translator.model, _new_optimizer(training))
+            x, source_lengths, t, target_lengths = self._train_pairs
+        trainer = self._trainer = Trainer(self.translator.model, _new_optimizer(training))
+        state, self._state = self._state, None
         trainer.fit(
             x,
             t,
@@ -127,23 +261,119 @@ class TrainingRun:
             max_minutes=training.max_minutes,
             on_step=on_step,
             log_every=training.log_every or LOG_EVERY,
+            between=self._between,
+            state=state,
         )
         self.outcome = trainer.outcome
-        if training.average != "none":
+        if training.average != "none" or not holds_model(self.folder):
             self._save()
 
     def _finish_epoch(self, record: EpochRecord) -> None:
         self.history.append(record)
-        if self.settings.training.keep == "best" and not record.best:
-            atomic_write(self.folder / HISTORY, history_text(self.history))
-        else:
-            self._save()
-            self.saved = record.epoch
+        try:
+            if self.settings.training.keep == "best" and not record.best:
+                self._write({HISTORY: history_text(self.history)})
+            else:
+                self._save()
+                self.saved = record.epoch
+        except _FolderLost:
+            self._is_lost = True  # said when the epoch is over: only then there is a state to be saved
 
     def _save(self) -> None:
+        self._write(self._files())
+
+    def _files(self) -> dict[str, bytes | str]:
+        files = model_files(self.translator, self.history, self._described())
+        return {**files, CONFIG_TOML: self.settings.to_toml()}
+
+    def _write(self, files: dict[str, bytes | str]) -> None:
         with interruptions_held():
-            save(self.folder, self.translator, self.history, self._described())
-            atomic_write(self.folder / CONFIG_TOML, self.settings.to_toml())
+            self._check_ours()
+            write_set(self.folder, files)
+            self._manifest = manifest_bytes(self.folder)
+
+    def _check_ours(self) -> None:
+        """_FolderLost where the folder was removed or replaced, or somebody has written to it who did not ask for the lock."""
+        if not self._lock.is_held or manifest_bytes(self.folder) != self._manifest:
+            raise _FolderLost
+
+    def _between(self, where: Where) -> None:
+        """Stops if a signal has come; writes a checkpoint if it is time."""
+        if self._noted.number is not None:
+            raise _Stopped
+        if self._is_lost:
+            raise _FolderLost
+        if where != "validation" and self._is_time(where):
+            self._write_checkpoint(where)
+
+    def _is_time(self, where: Where) -> bool:
+        every = self.settings.training.checkpoint_every
+        if every is None:
+            return False
+        if where == "end" or isinstance(every, int):
+            return where != "step" or self._trainer.step % int(every) == 0
+        age = time.monotonic() - self._checkpointed
+        return age >= (60 * float(every.removesuffix("m")) if where == "step" else REST * self._cost)
+
+    def _write_checkpoint(self, where: Where = "step") -> None:
+        """A TrainingWarning where it cannot be written; what was there is as it was."""
+        began = time.monotonic()
+        try:
+            self._check_ours()
+            self._write_checkpoint_to(self._checkpoints, where)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint was written at step {self._trainer.step}: {error.filename}: {error.strerror or error}",
+                TrainingWarning,
+                stacklevel=2,
+            )
+        else:
+            self.checkpoint = self._trainer.step
+        self._checkpointed = time.monotonic()
+        self._cost = self._checkpointed - began
+
+    def _write_checkpoint_to(self, checkpoints: CheckpointFolder, where: Where) -> None:
+        about = {
+            "settings": self.settings.to_toml(),
+            "data": self._data(),
+            "saved": self.saved,
+            "backend": backend.get_backend(),
+        }
+        is_best = where in ("epoch", "end") and bool(self.history[-1].best)
+        trainer = self._trainer
+        checkpoints.write(about, trainer.state(), epoch=trainer.epoch, step=trainer.step, is_best=is_best)
+
+    def _rescued(self) -> ModelFolderError:
+        """Saves in a new folder what the run has; the error that says so."""
+        what = "was removed, or something else was written to it, while this run did"
+        for number in range(1, 1000):
+            folder = self.folder.with_name(f"{self.folder.name}-rescued-{number}")
+            with contextlib.suppress(FileExistsError):
+                try:
+                    folder.mkdir(parents=True)
+                    if self.outcome is None:
+                        self._write_checkpoint_to(CheckpointFolder(folder, 1), "step")
+                        return ModelFolderError(
+                            self.folder,
+                            f"{what}; where it stands is saved in {folder}: go on with fastattn train --resume {folder}",
+                        )
+                    write_set(folder, self._files())
+                    return ModelFolderError(self.folder, f"{what}; the model is saved in {folder}")
+                except FileExistsError:
+                    raise
+                except OSError as error:
+                    return ModelFolderError(self.folder, f"{what}; and {folder} cannot be written: {error.strerror or error}")
+        return ModelFolderError(self.folder, what)
+
+    def _data(self) -> dict[str, str]:
+        """What tells the data of this run from others."""
+        if not self._digests:
+            self._digests["the training pairs"] = pairs_digest(self._train_pairs)
+            self._digests["the held-out pairs"] = "none" if self._valid is None else pairs_digest(self._valid)
+            for side in ("source", "target"):
+                content = json.dumps(getattr(self.translator, f"{side}_vocabulary").to_json(), sort_keys=True)
+                self._digests[f"the {side} vocabulary"] = f"SHA-256 {hashlib.sha256(content.encode()).hexdigest()[:32]}"
+        return self._digests
 
     def _described(self) -> dict[str, Any]:
         """What config.json says of the run, for people to read; config.toml has all of it."""
@@ -192,7 +422,11 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         if not overwrite:
             reason = "holds a model already; give another folder (--out), or say that it may be replaced (--overwrite)"
             raise ModelFolderError(folder, reason)
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and (folder / CHECKPOINTS).is_dir():
+        if not overwrite:
+            reason = "holds the checkpoints of a run that has not ended; go on with it (--resume), or say that they may be "
+            raise ModelFolderError(folder, f"{reason}replaced (--overwrite)")
+    elif folder.is_dir() and any(path.name != LOCK and not is_temporary(path.name) for path in folder.iterdir()):
         raise ModelFolderError(folder, "holds other things than a model; give another folder (--out)")
 
 
@@ -200,10 +434,25 @@ def _check_writing(folder: Path) -> None:
     """Makes the folder. ModelFolderError, now and not after the first epoch, if no file can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=folder), locked(folder):
             pass
     except OSError as error:
         raise ModelFolderError(folder, f"cannot be written: {error.strerror}") from error
+
+
+def _bound(settings: Settings) -> dict[str, Any]:
+    """The settings that a run that is resumed must have, by section and name."""
+    chosen = {
+        f"{section.title()}.{name}": getattr(getattr(settings, section.title()), name)
+        for section in SECTIONS
+        for name, _ in section.settings()
+        if name not in CHANGEABLE
+    }
+    return {
+        **chosen,
+        "data.pairs": "a file" if settings.data.pairs is not None else None,
+        "data.token_cache": "a folder" if settings.data.token_cache is not None else None,
+    }
 
 
 def _resolved(settings: Settings) -> Settings:

@@ -21,7 +21,7 @@ from fastattn.layers.attention import KINDS
 from fastattn.models import ModelConfig
 from fastattn.models.config import BRIDGES, DropoutRatios
 
-from .kinds import Choice, Column, Dropout, Kind, Number, Switch, Text, Whole
+from .kinds import Choice, Column, Dropout, Kind, Number, Often, Switch, Text, Whole
 from .schedule import SCHEDULES, Schedule, make_schedule
 from .stopping import METRICS
 
@@ -322,6 +322,14 @@ class TrainingSettings(Section):
         None, Number(instead="none"), "end in this time, validation and all; the schedule knows of it", "X"
     )
     log_every: int | None = setting(None, Whole(1, instead="none"), "print a line after so many steps", "N")
+    checkpoint_every: int | str | None = setting(
+        "10m",
+        Often(),
+        "write a checkpoint, from which --resume goes on, after so many steps, or minutes as in 10m, and after each epoch; "
+        "none for no checkpoints",
+        "N",
+    )
+    keep_checkpoints: int = setting(2, Whole(1), "how many checkpoints to keep, beside that of the best epoch", "N")
     seed: int = setting(
         0, Whole(0), "the seed of the initial weights, of the order of the pairs, of dropout, and of what is held out", "S"
     )
@@ -365,6 +373,9 @@ class TrainingSettings(Section):
                 return f"{name} is {value!r}"
         return None
 
+
+# What may be another when a run is resumed: it changes no bit of the weights.
+CHANGEABLE = ("pairs", "valid", "token_cache", "log_every", "checkpoint_every", "keep_checkpoints")
 
 SECTIONS: tuple[type[Section], ...] = (DataSettings, ModelSettings, TrainingSettings)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from .optimizer import checked_number
 from .records import EpochRecord
+from .state import State
 
 Rank = tuple[float, float]
 Metric = Literal["exact_match", "token_error_rate", "loss"]
@@ -53,6 +54,15 @@ class Watch:
             self.waited += 1
         return better
 
+    def state(self) -> State:
+        """To go on from."""
+        return State({"best": None if self.best[0] == -math.inf else [*self.best], "waited": self.waited})
+
+    def put(self, state: State) -> None:
+        """Goes on from a state."""
+        best, self.waited = state.number("best", list, type(None)), state.number("waited", int)
+        self.best = (-math.inf, -math.inf) if best is None else (float(best[0]), float(best[1]))
+
     @property
     def is_over(self) -> bool:
         return self.patience is not None and self.waited >= self.patience
@@ -73,6 +83,15 @@ class Clock:
     def seconds(self) -> float:
         """Since the clock was made."""
         return self.now() - self.began
+
+    def state(self) -> State:
+        """To go on from: the time that was used counts."""
+        return State({"seconds": self.seconds, "reserve": self.reserve})
+
+    def put(self, state: State) -> None:
+        """Goes on from a state."""
+        self.began = self.now() - state.number("seconds", float)
+        self.reserve = state.number("reserve", float)
 
     def part(self, seconds: float) -> float:
         """The part of the time for steps that is over after so many seconds, from 0 to 1; without a limit 0."""

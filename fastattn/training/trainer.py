@@ -25,10 +25,11 @@ from .averages import Checkpoints, MovingAverage, put, weights_of
 from .display import Display, new_display
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
-from .progress import Meter, Run
+from .progress import Meter, Run, Where
 from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning
 from .samples import Comparison, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
+from .state import State, StateError, differences
 from .stopping import METRICS, Clock, Metric, Watch, rank_of, said, score_of
 
 P = ParamSpec("P")
@@ -73,6 +74,7 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.outcome: Outcome | None = None
+        self._run: Run | None = None
 
     @_unknown_arguments_named
     def fit(
@@ -103,6 +105,8 @@ class Trainer:
         max_minutes: float | None = None,
         on_step: Callable[[StepRecord], object] | None = None,
         log_every: int = 100,
+        between: Callable[[Where], object] | None = None,
+        state: State | None = None,
     ) -> History:
         """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each (`History`).
 
@@ -133,6 +137,10 @@ class Trainer:
         - max_minutes: training ends early enough for the last validation to be over by then; a schedule goes by the time where
           that is further on than the steps. At least one step is made.
         - on_step: called with a `StepRecord` after every ``log_every`` steps.
+        - between: called with "step" between two steps, with "validation" between the batches of one, with "epoch" after the
+          callbacks of one, with "end" after those of the last. In it, but not in a validation, and after a fit that it ended by
+          an exception, `Trainer.state` is the state of the fit. state: such a state, of the same data and options, to go on
+          from: the bits are those of a fit that was never interrupted.
 
         Ctrl-C takes effect between updates, never within one; so the weights are those of a whole number of steps.
         A TrainingWarning says when the loss of an epoch is far above that of the first step. ValueError or TypeError for
@@ -196,10 +204,71 @@ class Trainer:
             clock=Clock(max_minutes),
             base_lr=self.optimizer.lr if schedule is not None else 0.0,
             progress=progress,
+            between=between,
+            first_epoch=self.epoch + 1,
         )
         if batch_tokens is not None:
             run.order(self.epoch + 1)  # its errors come before anything changes
+        if state is not None:
+            try:
+                self._put(run, state)
+            except StateError:
+                raise
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError) as error:
+                raise StateError(f"the state is not one that a fit gave: {error!r:.200}") from error
         return self._fit(run)
+
+    def state(self) -> State:
+        """Where the fit stands that is going on, or that an exception out of ``between`` has ended: `fit` goes on from it.
+
+        It has copies of all arrays. ValueError where there is no such fit; TypeError for an optimizer without a ``state``.
+        """
+        run = self._run
+        if run is None or not run.is_steady:
+            raise ValueError("no fit stands between two steps; expected a call within between, or after it ended a fit")
+        if not hasattr(self.optimizer, "state"):
+            raise TypeError(f"{type(self.optimizer).__name__} has no state; expected one of fastattn's optimizers")
+        optimizer = self.optimizer.state()
+        if run.schedule is not None:
+            optimizer.numbers["numbers"]["lr"] = run.base_lr
+        numbers: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "options": run.options()}
+        if hasattr(self.model, "step"):
+            numbers["masks"] = {"step": self.model.step, "seeds": [d.seed for d in getattr(self.model, "dropouts", ())]}
+        return State(numbers, {"loss_list": np.array(self.loss_list, np.float64)}).with_parts(
+            weights=State.of_list(self.model.params), optimizer=optimizer, run=run.state()
+        )
+
+    def _put(self, run: Run, state: State) -> None:
+        """Goes on from a state. ValueError for one of other options, of another model, or of another optimizer."""
+        if differing := differences(run.options(), state.number("options", dict)):
+            raise StateError(f"the state is that of another fit: {'; '.join(differing)}")
+        parts = {name: state.part(name) for name in ("weights", "optimizer", "run")}
+        weights, optimizer, of_run = parts["weights"], parts["optimizer"], parts["run"]
+        if weights is None or optimizer is None or of_run is None:
+            raise StateError("the state lacks weights, optimizer or run")
+        params = weights.as_list(self.model.params)
+        run.put(of_run, params)
+        self.optimizer.put(optimizer, params)
+        put(self.model.params, params)
+        self.epoch, self.step = state.number("epoch", int), state.number("step", int)
+        self.loss_list = [float(loss) for loss in state.arrays.get("loss_list", [])]
+        if hasattr(self.model, "step"):
+            masks = state.number("masks", dict)
+            self.model.step = masks["step"]
+            for dropout, seed in zip(getattr(self.model, "dropouts", ()), masks["seeds"], strict=True):
+                dropout.seed = seed
+
+    def _pause(self, run: Run, where: Where) -> None:
+        """Lets others do something. In a validation the model may have other weights than its own."""
+        if run.between is None:
+            return
+        run.is_steady = where != "validation"
+        try:
+            run.between(where)
+        except BaseException:
+            run.is_steady = True
+            raise
+        run.is_steady = False
 
     def _check_metric(self, metric: Metric, validation: Samples | StoredSamples | None, needed_by: Sequence[str]) -> None:
         """ValueError for a metric that somebody goes by and that there is not."""
@@ -212,30 +281,32 @@ class Trainer:
             )
 
     def _fit(self, run: Run) -> History:
-        self.outcome = None
-        records = History()
-        last = self.epoch + run.max_epoch
-        display = new_display(run.progress, run.max_epoch * run.samples.tokens, last)
+        self.outcome, self._run = None, run
+        records = run.records
+        last = run.first_epoch - 1 + run.max_epoch
+        done = run.epochs_done * run.samples.tokens + (run.meter.tokens if run.in_epoch else 0)
+        display = new_display(run.progress, run.max_epoch * run.samples.tokens, last, done)
         with display, backend.compilation.told(display.compiling):
-            while run.epochs_done < run.max_epoch and not run.ended:
-                self.epoch += 1
+            while run.in_epoch or (run.epochs_done < run.max_epoch and not run.ended):
+                if not run.in_epoch:  # or else it goes on from a state
+                    run.begin_epoch()
+                    self.epoch += 1
                 display.begin_epoch(self.epoch)
                 try:
                     meter = self._train_epoch(run, display)
-                    learning_rate = self._learning_rate
                 finally:
                     if run.schedule is not None:
                         self.optimizer.lr = run.base_lr
                 self._warn_if_it_is_lost(run, meter.mean_loss)
                 stopped = run.clock.seconds
                 with weights_of(self.model.params, run.ema.mean if run.ema else None):
-                    record = self._finish_epoch(run, meter, learning_rate)
+                    record = self._finish_epoch(run, meter, run.learning_rate)
                     records.append(record)
                     display.end_epoch(record)
                     with display.cleared():
                         for callback in run.callbacks:
                             callback(record)
-                run.epochs_done += 1
+                run.end_epoch()
                 # The mean of several epochs is validated once more, in the end.
                 run.clock.reserve = (run.clock.seconds - stopped) * (2 if run.averages else 1)
                 if run.watch.is_over:
@@ -244,17 +315,18 @@ class Trainer:
                     )
                 elif run.clock.is_up(run.step_seconds):
                     run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
+                self._pause(run, "end" if run.ended or run.epochs_done == run.max_epoch else "epoch")
             self.outcome = self._leave_weights(run, records)
+        self._run = None
         return records
 
     def _train_epoch(self, run: Run, display: Display) -> Meter:
         """All steps of an epoch, or those for which there is time, but for the first step of a fit."""
         _set_training(self.model, True)
         order = run.order(self.epoch)
-        meter = Meter()
-        recent: list[float] = []
+        meter, recent = run.meter, run.recent
         began, compiled = time.perf_counter(), backend.compilation.seconds
-        for step, chosen in enumerate(order, start=1):
+        for step, chosen in enumerate([] if run.ended else order[run.place :], start=run.place + 1):
             parts = [run.samples.batch(samples) for samples in chosen]
             if run.schedule is not None:
                 self.optimizer.lr = run.base_lr * run.schedule(run.done((step - 1) / len(order)))
@@ -267,7 +339,7 @@ class Trainer:
             recent.append(loss)
             if len(recent) == run.eval_interval:
                 self.loss_list.append(sum(recent) / len(recent))
-                recent = []
+                recent.clear()
             tokens, target_tokens = sum(part.tokens for part in parts), sum(part.target_tokens for part in parts)
             compiling = backend.compilation.seconds - compiled
             compiled += compiling
@@ -291,9 +363,15 @@ class Trainer:
                 run.step_seconds = seconds
             if run.clock.is_up(run.step_seconds):
                 run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
+            run.place, run.learning_rate = step, self._learning_rate
+            if run.between is not None:
+                self._pause(run, "step")
+                began, compiled = time.perf_counter(), backend.compilation.seconds
+            if run.ended:
                 break
         if recent:
             self.loss_list.append(sum(recent) / len(recent))
+            recent.clear()
         return meter
 
     def _train_step(self, run: Run, parts: Sequence[Samples], wants_norm: bool, place: str) -> tuple[float, float | None]:
@@ -417,6 +495,8 @@ class Trainer:
                 total += batch.loss(self.model) * batch.target_tokens
                 if can_generate:
                     answers += batch.compare_answers(self.model, end_id, longest)
+                if run.in_epoch:  # and not of the mean in the end
+                    self._pause(run, "validation")
         finally:
             _set_training(self.model, True)
         loss = total / samples.target_tokens

@@ -645,18 +645,73 @@ def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number,
     training.send_signal(number)
     _, err = training.communicate(timeout=60)
     assert training.returncode == code
-    found = re.fullmatch(rf"fastattn: {word}; epoch (\d+) is saved in {tmp_path / 'm'}\n", err.decode())
+    words = rf"epoch (\d+) is saved in {tmp_path / 'm'}, step \d+ is kept; go on with: fastattn train --resume {tmp_path / 'm'}"
+    found = re.fullmatch(rf"fastattn: {word}; {words}\n", err.decode())
     assert found
     assert int(found[1]) >= 3
     load(tmp_path / "m")
-    names = ["config.json", "config.toml", "history.jsonl", "model.safetensors", "vocabulary.json"]
+    names = [
+        "checkpoints",
+        "config.json",
+        "config.toml",
+        "history.jsonl",
+        "manifest.json",
+        "model.safetensors",
+        "vocabulary.json",
+    ]
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == names
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert json.loads(history[-1])["epoch"] == len(history) == int(found[1])
 
 
-def test_an_interruption_of_the_first_epoch_leaves_nothing(pairs, tmp_path, process):
-    training = process("train", pairs, "--out", tmp_path / "m", "--hidden", 2000, "--batch-size", 4)
+def test_an_interruption_of_the_first_epoch_leaves_a_checkpoint(pairs, tmp_path, process):
+    training = process("train", pairs, "--out", tmp_path / "m", "--hidden", 1000, "--batch-size", 4)
+    wait_for(training, "writing")
+    while not (tmp_path / "m" / ".fastattn-lock").exists():  # from then on the run holds the folder, and notes signals
+        assert training.poll() is None
+    training.terminate()
+    _, err = training.communicate(timeout=60)
+    assert training.returncode == 143
+    go_on = f"go on with: fastattn train --resume {tmp_path / 'm'}"
+    assert re.fullmatch(rf"fastattn: terminated; step \d+ is kept; {go_on}\n", err.decode())
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["checkpoints"]
+
+
+def test_a_run_is_resumed(pairs, tmp_path, fastattn_command):
+    """Beside --resume stands what changes no weight; all else is refused, with what differs."""
+    folder = tmp_path / "m"
+    command = ["train", pairs, "--out", folder, "--epochs", 2, "--checkpoint-every", 1, "--keep-checkpoints", 9, *TINY]
+    assert fastattn_command(*command)[0] == 0
+    model = (folder / "model.safetensors").read_bytes()
+    for path in sorted((folder / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(path)
+    code, out, err = fastattn_command("train", "--resume", folder, "--threads", 2, "--log-every", 1, "--plot")
+    assert (code, err) == (0, "")
+    lines = re.findall(r"^epoch (\d)/2  (?:step (\d)|loss)", out, re.MULTILINE)
+    assert lines == [("1", "2"), ("1", ""), ("2", "3"), ("2", "4"), ("2", "")]
+    assert "resuming   after step 1\n" in out
+    assert (folder / "model.safetensors").read_bytes() == model
+    assert len((folder / "history.jsonl").read_text().splitlines()) == 2
+    assert (folder / "learning-curve.png").exists()
+
+    code, out, err = fastattn_command("train", "--resume", folder, "--learning-rate", 0.5, "--hidden", 5)
+    assert (code, out) == (1, "")
+    differing = "model.hidden is 5, and was 4; training.learning_rate is 0.5, and was 0.002"
+    assert one_line(err) == f"{folder} cannot be resumed with other settings: {differing}"
+    for option in (["--out", "x"], ["--overwrite"], ["--config", "x"], ["--print-config"]):
+        code, out, err = fastattn_command("train", "--resume", folder, *option)
+        assert (code, out) == (2, "")
+        assert f"{option[0]} does not go with --resume: the folder and the settings are the run's" in err
+    other = tmp_path / "other.tsv"
+    other.write_text(pairs.read_text().replace("d", "e"))
+    code, out, err = fastattn_command("train", other, "--resume", folder)
+    assert (code, out) == (1, "")
+    assert one_line(err).startswith(f"{folder} cannot be resumed with other data: the source vocabulary is 'SHA-256 ")
+
+
+def test_without_checkpoints_an_interruption_of_the_first_epoch_leaves_nothing(pairs, tmp_path, process):
+    options = ["--hidden", 2000, "--batch-size", 4, "--checkpoint-every", "none"]
+    training = process("train", pairs, "--out", tmp_path / "m", *options)
     wait_for(training, "writing")
     training.terminate()
     _, err = training.communicate(timeout=60)

@@ -75,7 +75,7 @@ def test_a_model_is_replaced_and_a_class_derived_from_it_is_loaded_as_itself(tmp
     loaded = Mine.load(str(tmp_path))
     assert type(loaded) is Mine
     assert loaded.config.hidden == 6
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "manifest.json", "model.safetensors"]
 
 
 def test_a_model_of_text_gives_its_model_and_is_not_parted_from_its_vocabularies(tmp_path, batch):
@@ -144,6 +144,9 @@ def test_a_config_that_cannot_be_is_named(change, reason, tmp_path):
     AttentionSeq2seq(V, 3, 4).save(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelFolderError, match=f"^{re.escape(str(path))}: is damaged"):
+        AttentionSeq2seq.load(tmp_path)
+    (tmp_path / "manifest.json").unlink()  # with which the file would have to be as it was written
     with pytest.raises(ModelFolderError, match=f"^{re.escape(str(path))}: {reason}"):
         AttentionSeq2seq.load(tmp_path)
 
@@ -152,6 +155,7 @@ def test_files_that_do_not_belong_together_and_folders_that_are_none(tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         AttentionSeq2seq(V, 3, 4, seed=seed, dropout=0.1).save(tmp_path / name)
     (tmp_path / "a" / "config.json").write_bytes((tmp_path / "b" / "config.json").read_bytes())
+    (tmp_path / "a" / "manifest.json").unlink()
     with pytest.raises(ModelFolderError, match=r"model\.safetensors: was not written with this config\.json"):
         AttentionSeq2seq.load(tmp_path / "a")
     with pytest.raises(ModelFolderError, match="no such folder"):

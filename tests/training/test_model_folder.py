@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastattn
-from fastattn.data import Reading, Vocabulary
-from fastattn.training import EpochRecord, ModelFolderError, Translator, load, model_folder, save
+from fastattn.data import Reading, Vocabulary, files
+from fastattn.training import EpochRecord, ModelFolderError, Translator, load, save
 
 PAIRS = [("ab", "x y"), ("bcd", "y zz"), ("d", "x")]
 HISTORY = [EpochRecord(1, 2.5, 2.75, 0.25, 1000.5, 1.5), EpochRecord(2, 1.5, None, None, 1001.0, 1.25)]
-FILES = ["config.json", "history.jsonl", "model.safetensors", "vocabulary.json"]
+FILES = ["config.json", "history.jsonl", "manifest.json", "model.safetensors", "vocabulary.json"]
 
 
 @pytest.fixture(autouse=True)
@@ -228,11 +228,13 @@ def test_the_same_model_is_the_same_bytes(tmp_path, folder):
 def test_a_config_laid_out_anew_is_the_same_config(folder):
     for name in ("config.json", "vocabulary.json"):
         (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()), sort_keys=True))
+    (folder / "manifest.json").unlink()
     load(folder)
 
 
 def refused(path, reason):
-    """load(folder) fails with one line that begins with the file and the reason."""
+    """load(folder) fails with one line that begins with the file and the reason, without the digests of a manifest, too."""
+    (path.parent / "manifest.json").unlink(missing_ok=True)
     with pytest.raises(ModelFolderError, match=f"^{re.escape(str(path))}: {reason}") as caught:
         load(path if path.is_dir() or not path.parent.is_dir() else path.parent)
     assert "\n" not in str(caught.value)
@@ -402,7 +404,7 @@ def test_tensors_of_someone_else_are_refused(folder):
 
 
 def test_a_folder_in_the_place_of_a_file_is_refused(folder):
-    for name in FILES[:1] + FILES[2:]:
+    for name in ("config.json", "model.safetensors", "vocabulary.json"):
         (folder / name).rename(folder / "aside")
         (folder / name).mkdir()
         with pytest.raises(ModelFolderError, match=f"{name}: "):
@@ -416,66 +418,61 @@ class Crash(BaseException):
     pass
 
 
-def crash_after(monkeypatch, count):
-    """The next save stops when it has written ``count`` files, as if the power had gone."""
-    written = []
+def crash_at(monkeypatch, count):
+    """The next save stops before the file operation of this number, as if it had been killed; returned: what was done."""
+    done = []
 
-    def write(path, content):
-        if len(written) == count:
-            raise Crash
-        written.append(path)
-        original(path, content)
+    def counted(operation):
+        def call(*arguments):
+            if len(done) == count:
+                raise Crash
+            done.append(operation)
+            return operation(*arguments)
 
-    original = model_folder.atomic_write
-    monkeypatch.setattr(model_folder, "atomic_write", write)
+        return call
 
-
-@pytest.mark.parametrize("count", range(5))
-def test_a_crash_within_a_run_leaves_one_epoch_or_the_next(folder, monkeypatch, count):
-    old, new = make_translator(), make_translator(seed=1)
-    crash_after(monkeypatch, count)
-    try:
-        save(folder, new, HISTORY, {"seed": 0})
-    except Crash:
-        assert count < 4
-    loaded = load(folder).model.params
-    assert any(all((p == q).all() for p, q in zip(loaded, whole.model.params, strict=True)) for whole in (old, new))
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    for place, name in ((files, "_write_new"), (files.os, "replace"), (files, "sync_folder")):
+        monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    # Who is killed cleans nothing up.
+    monkeypatch.setattr(files.Path, "unlink", lambda path, missing_ok=False: None)
+    return done
 
 
-@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("count", range(15))
 @pytest.mark.parametrize(
     "other",
     [
+        {},
         {"pairs": [("ba", "x yy"), ("xcd", "y zz"), ("d", "x")]},  # as many symbols, but not the same
         {"reverse_source": True},
-        {"H": 9},
-        {"dtype": "float64"},
+        {"H": 9, "dtype": "float64"},
         {"choices": {"label_smoothing": 0.1}},  # the same tensors
-        {"choices": {"bridge": "affine"}},
     ],
-    ids=lambda other: next(iter(other)),
+    ids=lambda other: next(iter(other), "the same"),
 )
-def test_a_crash_over_another_model_never_leaves_a_mixture(folder, monkeypatch, count, other):
+@pytest.mark.parametrize("digests", [True, False], ids=["digests", "none"])
+def test_a_crash_leaves_the_old_model_or_the_new_one_whole(folder, monkeypatch, digests, other, count):
     old, new = make_translator(), make_translator(seed=1, **other)
-    crash_after(monkeypatch, count)
-    try:
-        save(folder, new, HISTORY, {"seed": 0})
-    except Crash:
-        assert count < 4
-    whole = {0: old, 3: new, 4: new}.get(count)
-    try:
-        loaded = load(folder)
-    except ModelFolderError:
-        assert whole is None or count == 0
-        return
-    if count == 1 and old.source_vocabulary == new.source_vocabulary:
-        whole = old  # only the vocabulary was written, and it is the same
-    assert whole is not None
-    assert all((p == q).all() for p, q in zip(loaded.model.params, whole.model.params, strict=True))
+    if not digests:  # as earlier versions wrote it
+        (folder / "manifest.json").unlink()
+    with monkeypatch.context() as patch:
+        done = crash_at(patch, count)
+        try:
+            save(folder, new, HISTORY[:1], {"seed": 0})
+        except Crash:
+            assert len(done) == count
+        else:
+            assert len(done) == 12  # five files written, five named, the names on the disk twice
+    (folder / ".fastattn-lock").unlink(missing_ok=True)
+    loaded = load(folder)
+    whole = old if count <= 6 else new
+    assert loaded.model.config == whole.model.config
     assert loaded.source_vocabulary == whole.source_vocabulary
     assert loaded.reverse_source == whole.reverse_source
-    assert loaded.model.config == whole.model.config
+    assert all((p == q).all() for p, q in zip(loaded.model.params, whole.model.params, strict=True))
+    save(folder, new, HISTORY, {"seed": 0})  # what was left to do is done, and what was left over is gone
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert len((folder / "history.jsonl").read_text().splitlines()) == 2
 
 
 def test_mixed_folders_are_refused(tmp_path, folder):
@@ -486,12 +483,11 @@ def test_mixed_folders_are_refused(tmp_path, folder):
 
 def test_an_interruption_takes_effect_when_all_files_are_written(folder, monkeypatch):
     def write(path, content):
-        if path.name == "vocabulary.json":
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         original(path, content)
 
-    original = model_folder.atomic_write
-    monkeypatch.setattr(model_folder, "atomic_write", write)
+    original = files._write_new
+    monkeypatch.setattr(files, "_write_new", write)
     new = make_translator(seed=1, H=9)
     with pytest.raises(KeyboardInterrupt):
         save(folder, new, HISTORY[:1], {"seed": 1})

@@ -94,6 +94,8 @@ OTHERS = {
         "ema": 0.999,
         "max_minutes": 0.5,
         "log_every": 10,
+        "checkpoint_every": "2.5m",
+        "keep_checkpoints": 5,
         "seed": 2**70,
     },
 }
@@ -125,6 +127,7 @@ def test_every_option_of_reading_and_of_fit_is_a_setting():
     assert {field.name for field in dataclasses.fields(Reading)} <= {name for name, _ in DataSettings.settings()}
     options = {p.name for p in inspect.signature(Trainer.fit).parameters.values() if p.kind is p.KEYWORD_ONLY}
     of_the_run = {"source_lengths", "target_lengths", "validation_data", "callbacks", "on_step", "progress", "bucket"}
+    of_the_run |= {"between", "state"}
     assert options - of_the_run <= {name for name, _ in TrainingSettings.settings()}
 
 
