@@ -25,7 +25,7 @@ from .layers import (
 from .models import AttentionSeq2seq, Decoder, Encoder, Ensemble, ModelConfig, SearchResult
 
 if TYPE_CHECKING:
-    from .training import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop, Trainer, clip_grads
+    from .training import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSprop, Trainer, Translator, clip_grads
 
 __all__ = [
     "LSTM",
@@ -58,6 +58,7 @@ __all__ = [
     "StackedLSTM",
     "Tanh",
     "Trainer",
+    "Translator",
     "WeightSum",
     "clip_grads",
     "get_backend",
@@ -67,7 +68,7 @@ __all__ = [
     "use_backend",
 ]
 
-_TRAINING = ("SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop", "Trainer", "clip_grads")
+_TRAINING = ("SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop", "Trainer", "Translator", "clip_grads")
 
 
 def __getattr__(name: str) -> Any:

@@ -57,7 +57,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
     """Those of them that it uses unless it is told to: what is set for other libraries can make them fewer."""
     cores = _cores()
     for name in _OTHERS_LIMITS:
@@ -106,7 +106,7 @@ def get_num_threads() -> int:
         if given:
             _num_threads = _checked_num_threads(int(given) if given.isdecimal() else given, "FASTATTN_NUM_THREADS")
         else:
-            _num_threads = _available_cores()
+            _num_threads = available_cores()
     return _num_threads
 
 

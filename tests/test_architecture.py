@@ -11,16 +11,18 @@ import fastattn
 ROOT = Path(fastattn.__file__).parents[1]
 # What each part may import of the project, besides itself.
 ALLOWED = {
-    "cli": {"training", "evaluation", "models", "data", "backend", "layers"},
+    "cli": {"training", "evaluation", "drawing", "models", "data", "backend", "layers"},
     "compat": {"training", "models", "data", "backend", "layers"},
-    "training": {"evaluation", "models", "layers", "backend", "data"},
+    "sklearn": {"training", "evaluation", "data", "backend"},
+    "training": {"evaluation", "drawing", "models", "layers", "backend", "data"},
     "evaluation": {"data"},
+    "drawing": {"data"},
     "models": {"layers", "backend", "data"},  # of data only what writes files
     "layers": {"backend"},
     "data": set(),
     "backend": {"fastattn_kernels"},
 }
-KNOWS_NO_NUMBA = ("cli", "compat", "training", "evaluation", "models", "layers", "data")
+KNOWS_NO_NUMBA = ("cli", "compat", "sklearn", "training", "evaluation", "drawing", "models", "layers", "data")
 
 
 def imports_of(path):

@@ -8,7 +8,7 @@ import pytest
 
 import fastattn
 from fastattn.data import NORMALIZATIONS, TOKEN_KINDS, UNKNOWN_CHOICES, Reading, read_pairs
-from fastattn.training.translator import MAX_SOURCE_TOKENS
+from fastattn.training.text_model import MAX_SOURCE_TOKENS
 
 PAGE = (Path(fastattn.__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -12,6 +12,7 @@ MODULES = (
     "fastattn.training",
     "fastattn.data",
     "fastattn.evaluation",
+    "fastattn.drawing",
     "fastattn.compat.dlfs2",
 )
 

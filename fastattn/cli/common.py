@@ -3,7 +3,9 @@
 import argparse
 import importlib.metadata
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -58,7 +60,7 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no option {name}{self._nearest(name)}")
 
     def _nearest(self, name: str) -> str:
-        from fastattn.training.settings import nearest
+        from fastattn.data.words import nearest
 
         close = nearest(name, self._option_string_actions)
         return "" if close is None else f"; did you mean {close}?"
@@ -132,3 +134,16 @@ def choose_computing(backend_name: str | None = None, threads: int | None = None
         backend.set_num_threads(threads or backend.get_num_threads())
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+@contextmanager
+def warnings_in_a_line(category: type[Warning]) -> Iterator[None]:
+    """Warnings are lines on standard error, without the place in the code: all of this kind, the others as usual."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        print(f"fastattn: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", category)
+        warnings.showwarning = show
+        yield

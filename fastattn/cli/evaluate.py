@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import decoding
 from .common import UserError, choose_computing, whole_number
@@ -127,6 +127,13 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     choose_computing()
     unknown = None
+    figures: dict[str, Any] = {
+        "resamples": arguments.resamples if arguments.intervals or arguments.json or arguments.report else 0,
+        "seed": arguments.seed,
+        "length_bounds": arguments.length_bounds,
+        "bleu_tokenize": arguments.bleu_tokenize if arguments.bleu else None,
+        "with_chrf": arguments.chrf,
+    }
     if _is_answers(arguments.folder):
         reading = replace(PLAIN, normalization=arguments.normalization or PLAIN.normalization)
         reading = chosen_reading(arguments, reading, of_model=False)
@@ -135,33 +142,23 @@ def run(arguments: argparse.Namespace) -> None:
         features = () if reading.has_features else None
         source_tokens = Vocabulary((), arguments.source_tokens or "char", features)
         target_tokens = Vocabulary((), arguments.target_tokens or "char")
+        targets = group_targets(file.pairs)
+        tokens: dict[str, Any] = {"source_tokens": source_tokens, "target_tokens": target_tokens}
+        result = evaluate(list(targets), answers, list(targets.values()), **tokens, **figures)
     else:
         translator = decoding.load(arguments.folder, arguments.ensemble)
         file = PairsFile.read(arguments.pairs, chosen_reading(arguments, translator.reading))
-        answers = _translate(translator, file, arguments)
-        source_tokens, target_tokens = translator.source_vocabulary, translator.target_vocabulary
+        target_tokens = translator.target_vocabulary
+        result = _score(translator, file, arguments, figures)
         unknown = UnknownSymbols(translator)
         unknown.count(dict.fromkeys(source for source, _ in file.pairs))
         unknown.say()
-    targets = group_targets(file.pairs)
-    result = evaluate(
-        list(targets),
-        answers,
-        list(targets.values()),
-        source_tokens=source_tokens,
-        target_tokens=target_tokens,
-        resamples=arguments.resamples if arguments.intervals or arguments.json or arguments.report else 0,
-        seed=arguments.seed,
-        length_bounds=arguments.length_bounds,
-        bleu_tokenize=arguments.bleu_tokenize if arguments.bleu else None,
-        with_chrf=arguments.chrf,
-    )
     if arguments.report:
         title = f"{' and '.join([arguments.folder, *arguments.ensemble])} on {arguments.pairs}"
         write_report(arguments.report, result, title=title, rows=arguments.report_rows)
     if arguments.json:
-        figures = result.to_json()
-        print(json.dumps(figures if unknown is None else {**figures, "unknown_sources": unknown.sources}))
+        content = result.to_json()
+        print(json.dumps(content if unknown is None else {**content, "unknown_sources": unknown.sources}))
         return
     by_length = arguments.by_length or arguments.length_bounds is not None
     lines = text(result, target_tokens.token_kind != "char", arguments.intervals, by_length)
@@ -224,18 +221,15 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
     return [answers[place] for place in places.values()]
 
 
-def _translate(translator: "Translator", file: "PairsFile", arguments: argparse.Namespace) -> list[str]:
-    """The model's answer to each different source, in the order in which they first stand in the pairs."""
+def _score(translator: "Translator", file: "PairsFile", arguments: argparse.Namespace, figures: dict[str, Any]) -> "Evaluation":
+    """The model's answers to the different sources, in the order in which they first stand there, and what comes of them."""
     from fastattn.training import SourceError
 
-    lines: dict[str, int] = {}  # source -> its first line
-    for (source, _), line in zip(file.pairs, file.lines, strict=True):
-        lines.setdefault(source, line)
     beam, length_penalty = arguments.beam or 1, arguments.length_penalty or 0.0
     try:
-        return translator.translate(list(lines), beam=beam, length_penalty=length_penalty, unknown=arguments.unknown)
+        return translator.score(file.pairs, beam=beam, length_penalty=length_penalty, unknown=arguments.unknown, **figures)
     except SourceError as error:
-        raise UserError(f"{file.path}:{list(lines.values())[error.index]}: {error}") from error
+        raise UserError(f"{file.path}:{file.lines[error.index]}: {error}") from error
 
 
 def text(result: "Evaluation", characters: bool, intervals: bool, by_length: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`fastattn info`: what a report of a fault or of a speed should say about the machine."""
+"""`fastattn info`: what a report of a fault or of a speed should say about the machine; and what a model is."""
 
 import argparse
 import os
@@ -12,26 +12,38 @@ VECTOR_FEATURES = (
     "sse2", "sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512bf16", "amx-tile", "amx-bf16",
     "neon", "bf16", "sve", "sve2",
 )  # fmt: skip
+MODEL_WIDTH = 28  # of the longest name
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds `fastattn info`."""
     parser = commands.add_parser(
         "info",
-        help="show versions, CPU, threads and cache",
+        help="show versions, CPU, threads and cache; or what a model is",
         description="Show versions, the CPU and its vector features, the threads and the folder of "
-        "the compiled kernels: what a report of a fault or of a speed should say.",
+        "the compiled kernels: what a report of a fault or of a speed should say. With DIR, show what the model in that folder "
+        "is, what it was trained on, and how well it did.",
     )
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="the folder of a model, as written by `fastattn train`")
     parser.add_argument(
         "--clear-cache",
         action="store_true",
         help="remove the machine code that is kept; the next run compiles the kernels anew",
     )
-    parser.set_defaults(run=run)
+    # For the sub-command's own complaints about its usage.
+    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints a fact a line."""
+    if arguments.folder is not None:
+        if arguments.clear_cache:
+            arguments.wrong_usage("--clear-cache and DIR: expected one of the two")
+        from fastattn.training import Translator
+
+        for name, text in Translator.load(arguments.folder).facts():
+            print(f"{name:<{MODEL_WIDTH}} {text}")
+        return
     choose_computing()
     if arguments.clear_cache:
         from fastattn import backend

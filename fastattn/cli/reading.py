@@ -86,8 +86,7 @@ class UnknownSymbols:
 
     def say(self) -> None:
         """A line on standard error, if there are some."""
-        from fastattn.data.words import counted
-        from fastattn.training.translator import shown
+        from fastattn.data.words import counted, shown
 
         if self.sources:
             of_all = f"{self.sources:,} of {counted(self.all, 'source')} {'has' if self.sources == 1 else 'have'}"

@@ -3,20 +3,20 @@
 import argparse
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Parser, Terminated, UserError, choose_computing, whole_number
-from .curves import PICTURE, Board, plot
+from .common import Parser, Terminated, UserError, choose_computing, warnings_in_a_line, whole_number
 
 if TYPE_CHECKING:
-    from fastattn.training import EpochRecord, Settings, StepRecord, TrainingRun
+    from fastattn.training import Board, EpochRecord, Settings, StepRecord, TrainingRun
     from fastattn.training.kinds import Kind
     from fastattn.training.settings import Section
 
 OUT = "fastattn-model"
+PICTURE = "learning-curve.png"
 
 # How the announcement names things.
 SYMBOLS = {"char": "characters", "space": "symbols", "grapheme": "graphemes"}
@@ -152,19 +152,19 @@ def run(arguments: argparse.Namespace) -> None:
         return
 
     from fastattn.data import require
-    from fastattn.training import DivergedError, TrainingRun, epoch_line
+    from fastattn.training import DivergedError, TrainingRun, TrainingWarning, epoch_line
 
     if arguments.plot:
         require("matplotlib", "plot", "--plot")
     if arguments.tensorboard is not None:
         require("tensorboardX", "tensorboard", "--tensorboard")
     choose_computing(arguments.backend, arguments.threads)
-    with _warnings_in_a_line():
+    with warnings_in_a_line(TrainingWarning):
         if settings is None:
             run = TrainingRun.resume(arguments.resume, **given)
         else:
             run = TrainingRun(settings, OUT if arguments.out is None else arguments.out, overwrite=arguments.overwrite)
-    board = None if arguments.tensorboard is None else Board(arguments.tensorboard)
+    board = None if arguments.tensorboard is None else _board(arguments.tensorboard)
     epochs, log_every = run.settings.training.epochs, run.settings.training.log_every
 
     def finish_epoch(record: "EpochRecord") -> None:
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     try:
         _announce(run)
-        with _warnings_in_a_line(), _compiling_in_a_line():
+        with warnings_in_a_line(TrainingWarning), _compiling_in_a_line():
             run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
         raise UserError(f"{error}; {_saved(run, goes_on=False)}") from error
@@ -191,7 +191,7 @@ def run(arguments: argparse.Namespace) -> None:
         if board is not None:
             board.close()
         if arguments.plot and run.history:
-            plot(run.history, run.folder)
+            _plot(run)
 
     corpus, outcome = run.corpus, run.outcome
     if outcome is not None:
@@ -200,6 +200,24 @@ def run(arguments: argparse.Namespace) -> None:
         count = round(outcome.valid_exact_match * len(corpus.valid))
         print(f"held-out exact match {outcome.valid_exact_match:.2%} ({count:,} of {len(corpus.valid):,})")
     print(f"try it: {_command(run)}")
+
+
+def _board(folder: str) -> "Board":
+    """UserError where the folder cannot be written."""
+    from fastattn.training import Board
+
+    try:
+        return Board(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _plot(run: "TrainingRun") -> None:
+    """Draws the learning curve in the folder. OSError as `open` has it."""
+    from fastattn.data import atomic_write
+    from fastattn.drawing.curves import picture_of_history
+
+    atomic_write(Path(run.folder or ".") / PICTURE, picture_of_history(run.history))
 
 
 def _command(run: "TrainingRun") -> str:
@@ -288,20 +306,6 @@ def _saved(run: "TrainingRun", goes_on: bool = True) -> str:
         return "no epoch was finished, nothing is saved" if run.saved is None else saved
     go_on = f"step {run.checkpoint} is kept; go on with: {shlex.join(['fastattn', 'train', '--resume', str(run.folder)])}"
     return go_on if run.saved is None else f"{saved}, {go_on}"
-
-
-@contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    """What the training warns of is a line on standard error, without the place in the code."""
-    from fastattn.training import TrainingWarning
-
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        print(f"fastattn: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", TrainingWarning)
-        warnings.showwarning = show
-        yield
 
 
 @contextmanager

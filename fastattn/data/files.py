@@ -19,7 +19,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 2**20  # at most
@@ -164,6 +164,14 @@ def temporaries(folder: Path) -> Iterator[Path]:
 def is_temporary(name: str) -> bool:
     """Whether a file's name is one of those that this module gives while it writes."""
     return name.startswith(_PREFIX) and name.endswith((".tmp", ".new"))
+
+
+class Reader(Protocol):
+    """Reads files of a set by their names; ``folder``: where they stand, for messages."""
+
+    folder: Path
+
+    def read(self, name: str, limit: int | None = None) -> bytes: ...
 
 
 class SetReader:

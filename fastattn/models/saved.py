@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from safetensors.numpy import save as safetensors_bytes
 
-from fastattn.data.files import FileError, SetReader, read_set, write_set
+from fastattn.data.files import FileError, Reader, SetReader, read_set, write_set
 from fastattn.data.locks import FolderLock, LockedError
 from fastattn.data.tensors import Tensors, TensorsError
 from fastattn.layers.checks import Array
@@ -145,7 +145,7 @@ def tensors_of(named_params: Mapping[str, Array], config: Mapping[str, Any], **t
     return safetensors_bytes(dict(named_params), metadata=metadata)
 
 
-def read_object(reader: SetReader, name: str) -> dict[str, Any]:
+def read_object(reader: Reader, name: str) -> dict[str, Any]:
     """The JSON object in a file."""
     path = reader.folder / name
     try:
@@ -163,7 +163,7 @@ def _expected(model_config: ModelConfig, version: int) -> Iterator[tuple[str, tu
         yield name.replace(".lstm.0.forward.", ".lstm.") if version == PLAIN_VERSION else name, shape
 
 
-def read_tensors(reader: SetReader, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
+def read_tensors(reader: Reader, model_config: ModelConfig, config: Mapping[str, Any]) -> list[np.ndarray]:
     """The tensors, in the order of ``params``.
 
     After a look at the header: shapes may be anything, and so may the memory that they take, or the layers of a config.

@@ -2,10 +2,11 @@
 
 from fastattn.evaluation import Score, edit_distance, score
 
+from .board import Board
 from .model_folder import ModelFolderError, save
 from .optimizer import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop, clip_grads
 from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning, epoch_line
-from .run import SplitPairs, TrainingRun, train
+from .run import SplitPairs
 from .schedule import (
     SCHEDULES,
     Constant,
@@ -24,6 +25,7 @@ from .state import State
 from .stopping import METRICS
 from .trainer import Trainer
 from .translator import Answer, SourceError, Translator, ensemble, load
+from .whole import TrainingRun, train
 
 __all__ = [
     "METRICS",
@@ -33,6 +35,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Answer",
+    "Board",
     "Constant",
     "Cosine",
     "DataSettings",

@@ -1,8 +1,8 @@
-"""A model on disk: a folder with `model.safetensors`, `config.json`, `vocabulary.json` and `history.jsonl`.
+"""A model on disk: a folder with `model.safetensors`, `config.json`, `vocabulary.json`, `history.jsonl` and `README.md`.
 
 They are one set, as `fastattn.models.saved` says of weights and choices. In a folder without a manifest the config holds a
-digest of the vocabulary besides, and what does not belong together is refused. The history is for people to read, and need
-not be there.
+digest of the vocabulary besides, and what does not belong together is refused. The history, the card (`README.md`) and, of a
+model that a run trained, its settings (`config.toml`) are for people to read, and need not be there.
 """
 
 import json
@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from fastattn.data import PLAIN, Reading, Vocabulary
-from fastattn.data.files import MANIFEST, SetReader, write_set
+from fastattn.data import PLAIN, FileError, Reading, Vocabulary
+from fastattn.data.files import MANIFEST, Reader, SetReader, write_set
 from fastattn.models import AttentionSeq2seq, ModelConfig
 from fastattn.models.config import MAX_SIZE
 from fastattn.models.saved import (
@@ -33,24 +33,18 @@ from fastattn.models.saved import (
     text_of,
 )
 
+from .card import card
 from .interruptions import interruptions_held
-from .records import EpochRecord
+from .records import EpochRecord, History, record_of
+from .settings import Settings
+from .text_model import TextModel
 
-HISTORY = "history.jsonl"
+HISTORY, CARD, CONFIG_TOML = "history.jsonl", "README.md", "config.toml"
 MAX_HISTORY_BYTES = 2**30
 
-
-class TextModel(Protocol):
-    """What is kept of a `Translator`, which this module does not know."""
-
-    @property
-    def model(self) -> AttentionSeq2seq: ...
-
-    source_vocabulary: Vocabulary
-    target_vocabulary: Vocabulary
-    reverse_source: bool
-    max_target_tokens: int
-    reading: Reading
+IN_MEMORY = "pairs in memory"
+# Stands above the settings of a run that was given such.
+NO_FILE = f"# The run was given {IN_MEMORY}: to train again by this file, give it pairs.\n\n"
 
 
 def holds_model(folder: str | os.PathLike[str]) -> bool:
@@ -63,12 +57,13 @@ def save(
     translator: TextModel,
     history: Sequence[EpochRecord] = (),
     training: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
 ) -> None:
-    """Writes the four files, in a new folder where there is none; an interruption takes effect when all are written.
+    """Writes all files, in a new folder where there is none; an interruption takes effect when all are written.
 
-    history: a record of every epoch so far. training: the settings of the run, for people to read; it must be of
-    JSON's types. OSError where a file cannot be written: the folder then holds what it held; ModelFolderError where somebody
-    else is writing to it; TypeError for what is no `Translator` of one model.
+    history: a record of every epoch so far. training: what is told of the run, for people to read; it must be of
+    JSON's types. settings: all settings of the run, if there are some. OSError where a file cannot be written: the folder then
+    holds what it held; ModelFolderError where somebody else is writing to it; TypeError for what is no `Translator` of a model.
     """
     if isinstance(translator, AttentionSeq2seq):
         raise TypeError(
@@ -79,15 +74,32 @@ def save(
         raise TypeError(f"translator is {translator!r}; expected a Translator")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = model_files(translator, history, training)
+    files = model_files(translator, history, training, settings)
     with interruptions_held(), locked(folder):
         write_set(folder, files)
 
 
 def model_files(
-    translator: TextModel, history: Sequence[EpochRecord], training: Mapping[str, Any] | None
+    translator: TextModel,
+    history: Sequence[EpochRecord],
+    training: Mapping[str, Any] | None,
+    settings: Settings | None = None,
 ) -> dict[str, bytes | str]:
-    """What the four files hold, by their names."""
+    """What the files hold, by their names."""
+    about = dict(training or {})
+    more = {}
+    if settings is not None:
+        more[CONFIG_TOML] = (NO_FILE if about.get("corpus") == IN_MEMORY else "") + settings.to_toml()
+    return {**_model_files(translator, history, about), CARD: card(translator, history, about), **more}
+
+
+def kept_files(translator: TextModel) -> dict[str, bytes]:
+    """Those that a model is made of again by `read_files`."""
+    files = _model_files(translator, translator.history, translator.about)
+    return {name: data if isinstance(data, bytes) else data.encode() for name, data in files.items()}
+
+
+def _model_files(translator: TextModel, history: Sequence[EpochRecord], about: Mapping[str, Any]) -> dict[str, bytes | str]:
     model = translator.model
     vocabularies = {
         "source": translator.source_vocabulary.to_json(),
@@ -101,7 +113,7 @@ def model_files(
         "reverse_source": translator.reverse_source,
         "max_target_tokens": translator.max_target_tokens,
         "vocabulary_sha256": digest_of(vocabularies),
-        "training": dict(training or {}),
+        "training": dict(about),
     }
     return {
         VOCABULARY: text_of(vocabularies),
@@ -117,11 +129,36 @@ def history_text(history: Sequence[EpochRecord]) -> str:
 
 
 def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What ``save`` wrote, as the arguments of `Translator`. ModelFolderError, which names the file, for anything else."""
+    """What ``save`` wrote: the arguments of `Translator`, and its "history" and "about".
+
+    ModelFolderError, which names the file, for anything else.
+    """
     return read_folder(folder, _read)
 
 
-def _read(reader: SetReader) -> dict[str, Any]:
+def read_files(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The same, of files that are in memory."""
+    try:
+        return _read(_Files(files))
+    except FileError as error:
+        raise ModelFolderError(error.path, error.reason) from error
+
+
+class _Files:
+    """Files in memory, read like those of a folder."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = files
+        self.folder = Path("a model in memory")
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """FileError for one that is missing."""
+        if name not in self.files:
+            raise FileError(self.folder / name, "missing")
+        return self.files[name]
+
+
+def _read(reader: Reader) -> dict[str, Any]:
     folder = reader.folder
     config = read_object(reader, CONFIG)
     _check_config(config, folder / CONFIG)
@@ -129,8 +166,7 @@ def _read(reader: SetReader) -> dict[str, Any]:
     reading = _reading(config, source, folder / CONFIG)
     model_config = _model_config(config, (len(source), len(target)), folder / CONFIG)
     tensors = read_tensors(reader, model_config, config)
-    if reader.names is not None and os.path.lexists(folder / HISTORY):
-        reader.read(HISTORY, MAX_HISTORY_BYTES)  # nothing of it is used; damage is told
+    history = _history(reader)
     model = AttentionSeq2seq.from_config(model_config, seed=0)
     for param, tensor in zip(model.params, tensors, strict=True):
         param[...] = tensor
@@ -141,7 +177,26 @@ def _read(reader: SetReader) -> dict[str, Any]:
         "reverse_source": config["reverse_source"],
         "max_target_tokens": config["max_target_tokens"],
         "reading": reading,
+        "history": history,
+        "about": config["training"] if isinstance(config.get("training"), dict) else {},
     }
+
+
+def _history(reader: Reader) -> History:
+    """The records of the epochs, as far as there are some. FileError for a file that its manifest says is damaged."""
+    has_digests = isinstance(reader, SetReader) and reader.names is not None
+    if has_digests and not os.path.lexists(reader.folder / HISTORY):
+        return History()
+    try:
+        content = reader.read(HISTORY, MAX_HISTORY_BYTES)
+    except FileError:
+        if has_digests:
+            raise
+        return History()
+    try:
+        return History(record_of(json.loads(line)) for line in content.decode().splitlines())
+    except (ValueError, TypeError, RecursionError):  # it is for people to read
+        return History()
 
 
 def _check_config(config: Mapping[str, Any], path: Path) -> None:
@@ -187,7 +242,7 @@ def _model_config(config: Mapping[str, Any], vocabularies: tuple[int, int], path
     return model_config
 
 
-def _read_vocabularies(reader: SetReader, digest: object) -> tuple[Vocabulary, Vocabulary]:
+def _read_vocabularies(reader: Reader, digest: object) -> tuple[Vocabulary, Vocabulary]:
     path = reader.folder / VOCABULARY
     content = read_object(reader, VOCABULARY)
     vocabularies = []

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from fastattn.drawing import draw_history
+
 
 class DivergedError(ArithmeticError):
     """The loss, or the norm of the gradients, is NaN or infinite. The message names the epoch and the step."""
@@ -117,6 +119,13 @@ class History(list[EpochRecord]):
         table = self._table()
         widths = [max(map(len, column)) for column in zip(*table)]
         return "\n".join("  ".join(text.rjust(width) for text, width in zip(row, widths)).rstrip() for row in table)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws the learning curve into ``ax``, axes of matplotlib, or into a new figure, and returns the axes.
+
+        ValueError for no epochs; MissingExtraError without matplotlib.
+        """
+        return draw_history(self, ax)
 
     def _repr_html_(self) -> str:
         head, *rows = self._table() if self else [["no epochs"]]

@@ -1,4 +1,8 @@
-"""A training run, from settings to a model in a folder: what `fastattn train` does, for Python as well."""
+"""A training run, from settings to a model in a folder or in memory: what `fastattn train` does, for Python as well.
+
+Here nothing is known of what a trained model is used for: a `Run` is told the class of it. That of a `TrainingRun` (`whole`) is
+`Translator`.
+"""
 
 import contextlib
 import hashlib
@@ -10,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -31,9 +35,10 @@ from fastattn.data.locks import LOCK
 from fastattn.data.pairs import Pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 
+from .card import HELD_OUT
 from .checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, pairs_digest
 from .interruptions import Noted, interruptions_held, interruptions_noted
-from .model_folder import HISTORY, ModelFolderError, history_text, holds_model, locked, model_files
+from .model_folder import HISTORY, IN_MEMORY, ModelFolderError, history_text, holds_model, locked, model_files
 from .optimizer import SGD, Adam, AdamW, Optimizer
 from .progress import Where
 from .records import EpochRecord, History, Outcome, StepRecord, TrainingWarning, record_of
@@ -50,15 +55,15 @@ from .settings import (
 )
 from .state import State, StateError, differences
 from .stored import SourceLimit, stored_pairs
+from .text_model import TextModel
 from .trainer import Trainer
-from .translator import Translator
 
-CONFIG_TOML = "config.toml"
 LOG_EVERY = 100
 # A checkpoint after an epoch is left out where the last one is younger than so many times what it took to write it.
 REST = 50
 LONGEST_EXAMPLE = 100
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Model = TypeVar("Model", bound=TextModel)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,63 @@ class SplitPairs:
         return next((source for source, _ in pairs if len(source) <= LONGEST_EXAMPLE), pairs[0][0])
 
 
+@dataclass(frozen=True)
+class Given:
+    """Pairs in memory, in place of those in files; each as the reader of a file would give it."""
+
+    pairs: list[Pair] | None = None
+    valid: list[Pair] | None = None
+
+    @classmethod
+    def checked(cls, settings: Settings, pairs: Iterable[Pair] | None, valid: Iterable[Pair] | None) -> Self:
+        """TypeError or ValueError for what is no pair; SettingsError where the settings name a file, too."""
+        data = settings.data
+        for name, given in (("pairs", pairs), ("valid", valid)):
+            file = getattr(data, name)
+            if given is not None and file is not None:
+                raise SettingsError(f"data.{name} is {file}, and there are {name} in memory; expected one of them")
+            if given is not None and data.token_cache is not None:
+                raise SettingsError(f"data.token_cache needs pairs in a file, but there are {name} in memory")
+        if valid is not None and data.valid_fraction is not None:
+            raise SettingsError(f"data.valid_fraction is {data.valid_fraction}, and valid is given; expected one of them")
+        return cls(
+            None if pairs is None else _checked_pairs("pairs", pairs, data),
+            None if valid is None else _checked_pairs("valid", valid, data),
+        )
+
+
+def _checked_pairs(name: str, pairs: Iterable[Pair], data: DataSettings) -> list[Pair]:
+    """Normalised, and with their features."""
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise TypeError(f"{name} is {pairs!r:.100}; expected pairs of texts (source, target)")
+    check = SourceLimit(data)
+    found = []
+    for number, pair in enumerate(pairs, start=1):
+        try:
+            source, target = () if isinstance(pair, str) else pair
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: pair {number} is {pair!r:.100}; expected (source, target)") from None
+        for side, text in zip(("source", "target"), (source, target)):
+            if not isinstance(text, str):
+                raise TypeError(f"{name}: the {side} of pair {number} is {text!r:.100}; expected a str")
+            if not text.strip():
+                raise ValueError(f"{name}: the {side} of pair {number} is empty")
+        try:
+            source, target = data.reading.source(str(source)), data.reading.normalized(str(target))
+        except ValueError as error:
+            raise ValueError(f"{name}: pair {number}: {error}") from error
+        check(name, number, source)
+        found.append((source, target))
+    if not found:
+        raise ValueError(f"{name} holds no pair; expected at least 1")
+    return found
+
+
+def _is_path(given: object) -> bool:
+    """Or nothing at all."""
+    return given is None or isinstance(given, str | os.PathLike)
+
+
 class _Stopped(BaseException):
     """A signal was noted; the step is done."""
 
@@ -88,44 +150,62 @@ class _FolderLost(BaseException):
     """The folder is no longer the one that this run writes to."""
 
 
-class TrainingRun:
+class Run(Generic[Model]):
     """A run that is ready to begin: its pairs are read, its model has its first weights, its folder can be written.
 
     ``settings``: those given, with what follows from the corpus filled in, so that the same settings make the same run;
-    ``corpus``; ``translator``: the model with its vocabularies, trained when `train` has ended; ``folder``; ``history``: a
-    record of every epoch so far; ``saved``: the epoch whose weights stand in the folder, if any do; ``checkpoint``: the step of
-    the last checkpoint, if there is one; ``outcome``: when `train` has ended, which weights were kept and why.
+    ``corpus``; ``translator``: the model with its vocabularies, trained when `train` has ended; ``folder``, None for a run that
+    writes nothing; ``history``: a record of every epoch so far; ``saved``: the epoch whose weights stand in the folder, if any
+    do; ``checkpoint``: the step of the last checkpoint, if there is one; ``outcome``: when `train` has ended, which weights
+    were kept and why.
 
-    PairsError, SettingsError, MissingExtraError or ModelFolderError, which say what to mend, where it cannot begin.
+    ``make``: the class of the translator. pairs, valid: sources and targets, in place of the files that the settings name; a
+    source with features is source, tab, features, as for `Translator.translate`.
+
+    PairsError, SettingsError, MissingExtraError or ModelFolderError, which say what to mend, where it cannot begin; ValueError
+    or TypeError for pairs that are none.
     """
+
+    make: Callable[..., Model]
 
     def __init__(
         self,
         settings: Settings,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None = None,
         *,
+        pairs: Iterable[Pair] | None = None,
+        valid: Iterable[Pair] | None = None,
         overwrite: bool = False,
+        make: Callable[..., Model] | None = None,
         resumed: tuple[Checkpoint, CheckpointFolder] | None = None,
     ) -> None:
-        self.folder = Path(folder)
-        self.settings = _resolved(settings)
+        if make is not None:
+            self.make = make
+        self.folder = None if folder is None else Path(folder)
+        given = Given.checked(settings, pairs, valid)
+        self.settings = _resolved(settings, given)
         self._overwrite = overwrite or resumed is not None
-        _check_folder(self.folder, self._overwrite)
-        self.corpus = _read_corpus(self.settings)
-        translator = _new_translator(self.settings, self.corpus)
+        if self.folder is not None:
+            _check_folder(self.folder, self._overwrite)
+        self.corpus = _read_corpus(self.settings, given)
+        translator = _new_translator(self.settings, self.corpus, self.make)
         self._train_pairs = _encoded(translator, self.corpus.train)
         self._valid = _encoded(translator, self.corpus.valid) if len(self.corpus.valid) else None
         _check_sizes(self.settings.training, self.corpus, self._train_pairs)
-        _check_writing(self.folder)
+        if self.folder is not None:
+            _check_writing(self.folder)
         self.translator = translator
-        self.history = History()
         self.saved: int | None = None
         self.checkpoint: int | None = None
         self.outcome: Outcome | None = None
-        self._checkpoints = CheckpointFolder(self.folder, self.settings.training.keep_checkpoints)
+        self._set_history(History())
+        self.translator.settings, self.translator.about = self.settings, self._described()
+        if self.folder is not None:
+            self._checkpoints = CheckpointFolder(self.folder, self.settings.training.keep_checkpoints)
+            self._lock = FolderLock(self.folder)
         self._digests: dict[str, str] = {}
         self._state: State | None = None
-        self._noted, self._lock = Noted(), FolderLock(self.folder)
+        self._noted = Noted()
         if resumed is not None:
             self._go_on_from(*resumed)
 
@@ -134,8 +214,8 @@ class TrainingRun:
         """The run that was interrupted in this folder, ready to go on from its newest whole checkpoint.
 
         ``train`` then gives what the run would have given without the interruption, to the bit. choices: other settings, by
-        their names; of those that would change the result, and of the data, none may differ. A TrainingWarning names a
-        damaged checkpoint, which is set aside.
+        their names; of those that would change the result, and of the data, none may differ. Pairs that were not in a file are
+        given again. A TrainingWarning names a damaged checkpoint, which is set aside.
 
         ModelFolderError where there is no whole checkpoint, or somebody else is writing to the folder; SettingsError, with what
         differs, for other settings or other data; and the errors of a new run.
@@ -155,10 +235,15 @@ class TrainingRun:
             before = Settings.from_toml(checkpoint.about["settings"])
         except (KeyError, ValueError, AttributeError) as error:
             raise ModelFolderError(checkpoint.path, f"its settings cannot be read: {error}") from error
+        in_memory = {name: choices.pop(name) for name in ("pairs", "valid") if not _is_path(choices.get(name))}
         settings = before.replaced(**choices)
         if differing := differences(_bound(settings), _bound(before)):
             raise SettingsError(f"{folder} cannot be resumed with other settings: {'; '.join(differing)}")
-        return cls(settings, folder, resumed=(checkpoint, checkpoints))
+        return cls(settings, folder, **in_memory, resumed=(checkpoint, checkpoints))
+
+    def _set_history(self, history: History) -> None:
+        """The translator has the same list."""
+        self.history = self.translator.history = history
 
     def _go_on_from(self, checkpoint: Checkpoint, checkpoints: CheckpointFolder) -> None:
         """SettingsError for a checkpoint of other data."""
@@ -170,7 +255,7 @@ class TrainingRun:
         self._checkpoints, self._state = checkpoints, checkpoint.state
         try:
             run = checkpoint.state.part("run")
-            self.history = History(record_of(record) for record in ([] if run is None else run.number("records", list)))
+            self._set_history(History(record_of(record) for record in ([] if run is None else run.number("records", list))))
             self.checkpoint = checkpoint.state.number("step", int)
             self.saved = State(about).number("saved", int, type(None))
         except (ValueError, TypeError) as error:
@@ -200,27 +285,36 @@ class TrainingRun:
         TrainingWarning says that a checkpoint could not be written, and the training goes on. ModelFolderError where somebody
         else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it.
         """
-        with interruptions_noted() as self._noted, self._in_folder() as self._lock:
+        with interruptions_noted() as self._noted, self._in_folder():
             try:
                 try:
                     self._train(tuple(callbacks), on_step, progress)
                 except _Stopped:
-                    if self.settings.training.checkpoint_every is not None:
+                    if self.folder is not None and self.settings.training.checkpoint_every is not None:
                         self._write_checkpoint()
             except _FolderLost:
                 raise self._rescued() from None
             except StateError as error:
-                raise ModelFolderError(self.folder / CHECKPOINTS, f"the run cannot be resumed: {error}") from error
+                raise ModelFolderError(self._folder / CHECKPOINTS, f"the run cannot be resumed: {error}") from error
+
+    @property
+    def _folder(self) -> Path:
+        """Of a run that has one."""
+        assert self.folder is not None
+        return self.folder
 
     @contextlib.contextmanager
-    def _in_folder(self) -> Iterator[FolderLock]:
-        """Nobody else writes to the folder meanwhile."""
+    def _in_folder(self) -> Iterator[None]:
+        """Nobody else writes to the folder meanwhile, if there is one."""
+        if self.folder is None:
+            yield
+            return
         _check_writing(self.folder)
-        with locked(self.folder) as lock:
+        with locked(self.folder) as self._lock:
             _check_folder(self.folder, self._overwrite)  # another run may have ended since the first look
             finish_set(self.folder)
             self._manifest = manifest_bytes(self.folder)
-            yield lock
+            yield
 
     def _train(
         self,
@@ -264,12 +358,15 @@ class TrainingRun:
             between=self._between,
             state=state,
         )
-        self.outcome = trainer.outcome
-        if training.average != "none" or not holds_model(self.folder):
+        self.outcome = self.translator.outcome = trainer.outcome
+        self.translator.about = self._described()
+        if self.folder is not None and (training.average != "none" or not holds_model(self.folder)):
             self._save()
 
     def _finish_epoch(self, record: EpochRecord) -> None:
         self.history.append(record)
+        if self.folder is None:
+            return
         try:
             if self.settings.training.keep == "best" and not record.best:
                 self._write({HISTORY: history_text(self.history)})
@@ -283,18 +380,17 @@ class TrainingRun:
         self._write(self._files())
 
     def _files(self) -> dict[str, bytes | str]:
-        files = model_files(self.translator, self.history, self._described())
-        return {**files, CONFIG_TOML: self.settings.to_toml()}
+        return model_files(self.translator, self.history, self._described(), self.settings)
 
     def _write(self, files: dict[str, bytes | str]) -> None:
         with interruptions_held():
             self._check_ours()
-            write_set(self.folder, files)
-            self._manifest = manifest_bytes(self.folder)
+            write_set(self._folder, files)
+            self._manifest = manifest_bytes(self._folder)
 
     def _check_ours(self) -> None:
         """_FolderLost where the folder was removed or replaced, or somebody has written to it who did not ask for the lock."""
-        if not self._lock.is_held or manifest_bytes(self.folder) != self._manifest:
+        if not self._lock.is_held or manifest_bytes(self._folder) != self._manifest:
             raise _FolderLost
 
     def _between(self, where: Where) -> None:
@@ -308,7 +404,7 @@ class TrainingRun:
 
     def _is_time(self, where: Where) -> bool:
         every = self.settings.training.checkpoint_every
-        if every is None:
+        if every is None or self.folder is None:
             return False
         if where == "end" or isinstance(every, int):
             return where != "step" or self._trainer.step % int(every) == 0
@@ -347,23 +443,23 @@ class TrainingRun:
         """Saves in a new folder what the run has; the error that says so."""
         what = "was removed, or something else was written to it, while this run did"
         for number in range(1, 1000):
-            folder = self.folder.with_name(f"{self.folder.name}-rescued-{number}")
+            folder = self._folder.with_name(f"{self._folder.name}-rescued-{number}")
             with contextlib.suppress(FileExistsError):
                 try:
                     folder.mkdir(parents=True)
                     if self.outcome is None:
                         self._write_checkpoint_to(CheckpointFolder(folder, 1), "step")
                         return ModelFolderError(
-                            self.folder,
+                            self._folder,
                             f"{what}; where it stands is saved in {folder}: go on with fastattn train --resume {folder}",
                         )
                     write_set(folder, self._files())
-                    return ModelFolderError(self.folder, f"{what}; the model is saved in {folder}")
+                    return ModelFolderError(self._folder, f"{what}; the model is saved in {folder}")
                 except FileExistsError:
                     raise
                 except OSError as error:
-                    return ModelFolderError(self.folder, f"{what}; and {folder} cannot be written: {error.strerror or error}")
-        return ModelFolderError(self.folder, what)
+                    return ModelFolderError(self._folder, f"{what}; and {folder} cannot be written: {error.strerror or error}")
+        return ModelFolderError(self._folder, what)
 
     def _data(self) -> dict[str, str]:
         """What tells the data of this run from others."""
@@ -389,26 +485,20 @@ class TrainingRun:
             "schedule": training.schedule,
             "max_grad": training.max_grad,
             "seed": training.seed,
+            **self._held_out(),
         }
 
-
-def train(
-    settings: Settings,
-    folder: str | os.PathLike[str],
-    *,
-    overwrite: bool = False,
-    callbacks: Iterable[Callable[[EpochRecord], object]] = (),
-    on_step: Callable[[StepRecord], object] | None = None,
-    progress: bool | None = None,
-) -> TrainingRun:
-    """Trains a model and writes it to ``folder`` after every epoch, with `config.toml`, which holds the settings.
-
-    overwrite: whether a model that stands there may be replaced. callbacks, on_step, progress, errors: as in `TrainingRun`
-    and its ``train``. The run that is returned has the trained model in ``translator``.
-    """
-    run = TrainingRun(settings, folder, overwrite=overwrite)
-    run.train(callbacks, on_step=on_step, progress=progress)
-    return run
+    def _held_out(self) -> dict[str, Any]:
+        """What the held-out pairs say of the weights as they stand, once an epoch has ended."""
+        if self.outcome is not None:
+            told: Any = self.outcome
+            epochs = self.outcome.epochs
+        elif self.history:
+            told, epochs = self.history[-1], (self.history[-1].epoch,)
+        else:
+            return {}
+        figures = {name: getattr(told, f"valid_{name}") for name in ("exact_match", "token_error_rate", "loss")}
+        return {HELD_OUT: {"epochs": list(epochs), **{name: value for name, value in figures.items() if value is not None}}}
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
@@ -455,13 +545,15 @@ def _bound(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _resolved(settings: Settings) -> Settings:
+def _resolved(settings: Settings, given: Given) -> Settings:
     """The settings with the defaults that depend on others. SettingsError for those that the dates have no use for."""
     choices: dict[str, Any] = {}
     data, training = settings.data, settings.training
-    if data.pairs is None and (data.valid is not None or data.valid_fraction is not None):
+    is_of_dates = data.pairs is None and given.pairs is None
+    has_valid = data.valid is not None or given.valid is not None
+    if is_of_dates and (has_valid or data.valid_fraction is not None):
         raise SettingsError("data.valid and data.valid_fraction need PAIRS.tsv: of the dates, a tenth is held out")
-    if data.pairs is None and data.reading != PLAIN:
+    if is_of_dates and data.reading != PLAIN:
         name = next(name for name in data.changed() if hasattr(PLAIN, name))
         raise SettingsError(f"data.{name} is {getattr(data, name)!r}, but needs PAIRS.tsv: the built-in dates are no file")
     if data.valid_fraction == 0 and training.needs_held_out is not None:
@@ -469,25 +561,25 @@ def _resolved(settings: Settings) -> Settings:
             f"training.{training.needs_held_out}, which goes by held-out pairs, but data.valid_fraction is 0; expected more"
         )
     if settings.training.epochs is None:
-        choices["epochs"] = DATE_EPOCHS if settings.data.pairs is None else EPOCHS
-    if settings.data.pairs is not None and settings.data.valid is None and settings.data.valid_fraction is None:
+        choices["epochs"] = DATE_EPOCHS if is_of_dates else EPOCHS
+    if not is_of_dates and not has_valid and data.valid_fraction is None:
         choices["valid_fraction"] = VALID_FRACTION
     return settings.replaced(**choices)
 
 
-def _read_corpus(settings: Settings) -> SplitPairs:
+def _read_corpus(settings: Settings, given: Given) -> SplitPairs:
     data = settings.data
     if data.token_cache is not None:
         stored = stored_pairs(data, settings.model.share_embeddings, settings.training.seed)
         name = shown_name(data.pairs or "")
         words = passed_over(stored.blank_lines, stored.comment_lines)
         return SplitPairs(name, stored.train, [] if stored.valid is None else stored.valid, words)
-    if data.pairs is None:
+    name = IN_MEMORY if data.pairs is None else shown_name(data.pairs)
+    file = _read_pairs(data.pairs, given.pairs, data)
+    if file is None:
         return SplitPairs("the built-in dates", *split_dates(date_pairs()))
-    file = _read_pairs(data.pairs, data)
-    name = shown_name(data.pairs)
-    if data.valid is not None:
-        valid = _read_pairs(data.valid, data)
+    valid = _read_pairs(data.valid, given.valid, data)
+    if valid is not None:
         words = passed_over(file.blank_lines + valid.blank_lines, file.comment_lines + valid.comment_lines)
         return SplitPairs(name, file.pairs, valid.pairs, words)
     if not data.valid_fraction:
@@ -498,7 +590,12 @@ def _read_corpus(settings: Settings) -> SplitPairs:
         raise SettingsError(f"{name}: {error}; with a valid fraction of 0 none are held out") from error
 
 
-def _read_pairs(path: str, data: DataSettings) -> PairsFile:
+def _read_pairs(path: str | None, given: list[Pair] | None, data: DataSettings) -> PairsFile | None:
+    """Those in memory, or else those of the file; None where there is neither."""
+    if given is not None:
+        return PairsFile(IN_MEMORY, given, [*range(1, len(given) + 1)], 0, 0)
+    if path is None:
+        return None
     file = PairsFile.read(path, data.reading)
     check = SourceLimit(data)
     for (source, _), line in zip(file.pairs, file.lines, strict=True):
@@ -506,7 +603,7 @@ def _read_pairs(path: str, data: DataSettings) -> PairsFile:
     return file
 
 
-def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
+def _new_translator(settings: Settings, corpus: SplitPairs, make: Callable[..., Model]) -> Model:
     """An untrained model with the vocabularies of what it is to be trained on."""
     data = settings.data
     if isinstance(corpus.train, StoredCorpus):
@@ -516,7 +613,7 @@ def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
         source_vocabulary, target_vocabulary = data.vocabularies(corpus.train, settings.model.share_embeddings)
         longest = max(len(target_vocabulary.tokenize(target)) for _, target in corpus.train)
     config = settings.model.config(len(source_vocabulary), len(target_vocabulary))
-    return Translator(
+    return make(
         AttentionSeq2seq.from_config(config, seed=settings.training.seed),
         source_vocabulary,
         target_vocabulary,
@@ -526,7 +623,7 @@ def _new_translator(settings: Settings, corpus: SplitPairs) -> Translator:
     )
 
 
-def _encoded(translator: Translator, pairs: list[Pair] | StoredCorpus) -> Encoded | StoredCorpus:
+def _encoded(translator: TextModel, pairs: list[Pair] | StoredCorpus) -> Encoded | StoredCorpus:
     if isinstance(pairs, StoredCorpus):
         return pairs
     return encode_pairs(

@@ -4,7 +4,6 @@ A field of a section has its default, its kind (`kinds`) and a sentence of help,
 of `fastattn train`, the comments of a config file, the tables of docs/training-command.md.
 """
 
-import difflib
 import os
 import textwrap
 import tomllib
@@ -17,6 +16,7 @@ from typing import Any, Self, cast
 from fastattn.data import NORMALIZATIONS, TOKEN_KINDS, Reading, Vocabulary
 from fastattn.data.pairs import Pair
 from fastattn.data.vocabulary import TokenKind
+from fastattn.data.words import did_you_mean
 from fastattn.layers.attention import KINDS
 from fastattn.models import ModelConfig
 from fastattn.models.config import BRIDGES, DropoutRatios
@@ -497,17 +497,3 @@ def _over(given: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one of some names that ``name`` may have meant: the shortest that begins so, or else the likest."""
-    names = list(known)
-    close = sorted((n for n in names if n.startswith(name)), key=len) or difflib.get_close_matches(name, names, n=1)
-    return close[0] if close else None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about a name that is not known."""
-    names = list(known)
-    close = nearest(name, names)
-    return f"; expected one of {', '.join(names)}" if close is None else f"; did you mean {close}?"

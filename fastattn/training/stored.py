@@ -12,7 +12,7 @@ from fastattn.data import CorpusError, PairsError, PairsStream, StoredCorpus, Vo
 from fastattn.data.pairs import STANDARD_INPUT, Pair
 
 from .settings import DataSettings, SettingsError
-from .translator import MAX_SOURCE_TOKENS, wrong_size
+from .text_model import MAX_SOURCE_TOKENS, wrong_size
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from operator import attrgetter
-from typing import Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from fastattn.data import END, PADDING, PLAIN, START, UNKNOWN, UNKNOWN_CHOICES, Reading, Vocabulary, encode_sources
+from fastattn.data import (
+    END,
+    PADDING,
+    PLAIN,
+    START,
+    UNKNOWN,
+    UNKNOWN_CHOICES,
+    Reading,
+    Vocabulary,
+    encode_sources,
+    group_targets,
+    read_pairs,
+)
+from fastattn.data.pairs import Pair
 from fastattn.data.reading import split_features
+from fastattn.data.vocabulary import SPECIAL
+from fastattn.data.words import shown
+from fastattn.drawing import AttentionMap, Tokens
+from fastattn.evaluation import Evaluation, evaluate
 from fastattn.layers.checks import Array
 from fastattn.models import AttentionSeq2seq, Ensemble, SearchResult
 
 from . import model_folder
+from .card import facts
+from .records import EpochRecord, History, Outcome, StepRecord
+from .run import Run
+from .settings import Settings
+from .text_model import MAX_SOURCE_TOKENS, wrong_size
 
 BATCH_SIZE = 256
 
@@ -25,9 +47,6 @@ NEVER_ANSWERED = (PADDING, START, UNKNOWN)
 
 # Hypotheses that are followed at once: of a wider beam fewer texts share a batch.
 MAX_HYPOTHESES = 2048
-
-# Source tokens that are read at once, padding included: it bounds the memory, about 5 H numbers a token.
-MAX_SOURCE_TOKENS = 2**15
 
 
 class SourceError(ValueError):
@@ -69,6 +88,10 @@ class Translator:
     answer ends if the model has not ended it, the end symbol counted. reading: how the pairs were read that the model
     was taught. Its normalisation is applied to every text; with features a text is source, tab, features.
 
+    `train` makes one, `load` opens one. What is told of its training: ``history``, a record of every epoch; ``outcome``, which
+    weights were kept and why; ``settings``, all settings of the run (these two are None where it was not trained here);
+    ``about``, what its folder says of the run.
+
     What is said of ``texts`` holds for all methods that take some. unknown: what becomes of a text with a symbol that the
     model never saw: "answer" (like any other: all such symbols are one to the model), "empty" (no answer), "copy" (the
     text as it was given, without features), or "fail". ValueError for another ``unknown``; TypeError for texts that are no
@@ -99,6 +122,10 @@ class Translator:
         self.reverse_source = reverse_source
         self.max_target_tokens = max_target_tokens
         self.reading = reading
+        self.history: list[EpochRecord] = History()
+        self.outcome: Outcome | None = None
+        self.about: dict[str, Any] = {}
+        self.settings: Settings | None = None
 
     def __repr__(self) -> str:
         symbols = [f"{len(each)} {each.token_kind}" for each in (self.source_vocabulary, self.target_vocabulary)]
@@ -106,18 +133,80 @@ class Translator:
         limit = f"at most {self.max_target_tokens} tokens an answer"
         return f"<{type(self).__name__} of {symbols[0]} to {symbols[1]} tokens{backwards}, {limit}, by {self.searching!r}>"
 
+    @classmethod
+    def train(
+        cls,
+        pairs: Iterable[Pair] | str | os.PathLike[str] | None = None,
+        valid: Iterable[Pair] | str | os.PathLike[str] | None = None,
+        *,
+        config: Settings | str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        callbacks: Iterable[Callable[[EpochRecord], object]] = (),
+        on_step: Callable[[StepRecord], object] | None = None,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> Self:
+        """A model that is trained to turn the sources of ``pairs`` into their targets, as `fastattn train` does.
+
+        pairs: sources and targets, or a file of them; None: those that the config names, or else the built-in dates. valid:
+        pairs to hold out, likewise; None: what the config says, or else a part of ``pairs`` (``valid_fraction``). With features
+        (``features_column``, of any number where there is no file) a source is text, tab, features, as for ``translate``.
+
+        config: `Settings`, or a TOML file of them. options: settings by their names (docs/training-command.md), which win over
+        the config: ``Translator.train(pairs, hidden=128, epochs=5)``.
+
+        folder: where the model is written after every epoch, with checkpoints, so that `TrainingRun.resume` can go on after an
+        interruption; None: nowhere, and ``save`` writes it. overwrite: whether a model that stands there may be replaced.
+        callbacks, on_step, progress: as in `TrainingRun.train`.
+
+        SettingsError, PairsError, MissingExtraError or ModelFolderError, which say what to mend; ValueError or TypeError for
+        pairs that are none; DivergedError when the loss is no number.
+        """
+        given: dict[str, Any] = {}
+        for name, value in (("pairs", pairs), ("valid", valid)):
+            if value is None:
+                continue
+            if isinstance(value, str | os.PathLike):
+                options[name] = os.fspath(value)
+            else:
+                options[name], given[name] = None, value
+        if config is None:
+            settings = Settings.of(**options)
+        elif isinstance(config, Settings):
+            settings = config.replaced(**options)
+        elif isinstance(config, str | os.PathLike):
+            settings = Settings.read(config, **options)
+        else:
+            raise TypeError(f"config is {config!r:.100}; expected Settings, or the path of a TOML file")
+        run = Run(settings, folder, **given, overwrite=overwrite, make=cls)
+        run.train(callbacks, on_step=on_step, progress=progress)
+        return run.translator
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the model and all that is needed to use it to a folder, new or with a model that is replaced.
 
         ``Translator.load`` gives a translator with the same answers. TypeError for an ensemble; OSError where a file cannot be
         written.
         """
-        model_folder.save(folder, self)
+        model_folder.save(folder, self, self.history, self.about, self.settings)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """What ``save`` or a training run wrote. ModelFolderError, which names the file, for anything else."""
-        return cls(**model_folder.read(folder))
+        return cls._of(model_folder.read(folder))
+
+    @classmethod
+    def _of(cls, content: dict[str, Any]) -> Self:
+        """What `model_folder` read."""
+        told = {name: content.pop(name) for name in ("history", "about")}
+        translator = cls(**content)
+        translator.history, translator.about = told["history"], told["about"]
+        return translator
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the model is, what it was trained on and how well it did: names and facts, as they stand on its card."""
+        return [*facts(self, self.history, self.about)]
 
     @property
     def models(self) -> list[AttentionSeq2seq]:
@@ -145,7 +234,7 @@ class Translator:
                 raise SourceError(index, str(error)) from error
             size = len(self.source_vocabulary.tokenize(sources[-1]))
             if size > MAX_SOURCE_TOKENS:
-                raise SourceError(index, wrong_size(size))
+                raise SourceError(index, wrong_size(size, MAX_SOURCE_TOKENS))
         return sources
 
     def unknown_symbols(self, text: str) -> list[str]:
@@ -156,13 +245,76 @@ class Translator:
         """The error that ``translate`` would raise for this text, if any."""
         self._prepared([text], unknown)
 
+    @overload
     def translate(
-        self, texts: Sequence[str], *, beam: int = 1, length_penalty: float = 0.0, unknown: str = "answer"
-    ) -> list[str]:
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        unknown: str = "answer",
+        n_best: None = None,
+        scores: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        unknown: str = "answer",
+        n_best: int,
+        scores: Literal[False] = False,
+    ) -> list[list[str]]: ...
+
+    @overload
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        unknown: str = "answer",
+        n_best: None = None,
+        scores: Literal[True],
+    ) -> list[Answer]: ...
+
+    @overload
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        unknown: str = "answer",
+        n_best: int,
+        scores: Literal[True],
+    ) -> list[list[Answer]]: ...
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        unknown: str = "answer",
+        n_best: int | None = None,
+        scores: bool = False,
+    ) -> list[str] | list[list[str]] | list[Answer] | list[list[Answer]]:
         """The answer to each text, in the order of the texts. A text without a token has the answer "".
 
-        beam, length_penalty: as in `AttentionSeq2seq.search`; with a beam of 1 the best token at each step is taken.
+        beam, length_penalty: as in `AttentionSeq2seq.search`; with a beam of 1 the best token at each step is taken. n_best: a
+        list of so many answers to each text, at most as many as the beam, the best first; a text without a token has none.
+        scores: an `Answer`, with its text, its score and its tokens, in place of each text. ``search`` has attention, too.
         """
+        if n_best is not None or scores:
+            more: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "unknown": unknown}
+            found = self.search(texts, n_best=1 if n_best is None else n_best, **more)
+            if n_best is None:
+                return [best[0] if best else _copy("") for best in found]
+            return found if scores else [[answer.text for answer in best] for best in found]
         sources, copied = self._prepared(texts, unknown)
         answers = [copied.get(n, "") for n in range(len(texts))]
         for chosen, x, lengths in self._batches(sources, beam):
@@ -337,7 +489,7 @@ class Translator:
         sources = self.sources([text])
         symbols = self.source_vocabulary.tokenize(sources[0])
         if not symbols:
-            raise SourceError(0, wrong_size(0))
+            raise SourceError(0, wrong_size(0, MAX_SOURCE_TOKENS))
         x, lengths = encode_sources(sources, self.source_vocabulary, reverse_source=self.reverse_source)
         ids, weights = self.searching.generate(
             x, START, self.max_target_tokens, end_id=END, forbidden=NEVER_ANSWERED, lengths=lengths, return_attention=True
@@ -347,6 +499,94 @@ class Translator:
         columns = slice(None, None, -1) if self.reverse_source else slice(None)
         return symbols, ids[0, :T2].tolist(), weights[0, :T2, columns]
 
+    def attention(self, text: str) -> AttentionMap:
+        """Where the model looks while it answers, by the best token at each step: a map that draws itself.
+
+        ValueError for a model without attention; SourceError for a text without a token, too.
+        """
+        if not self.has_attention:
+            raise ValueError("the model has no attention")
+        source, ids, weights = self.attend(text)
+        answer = ["end" if each == END else self.target_vocabulary.decode([each]) or SPECIAL[each] for each in ids]
+        return AttentionMap(Tokens(source, answer), weights, self.target_vocabulary.decode(ids))
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether the model has, or one of the ensemble."""
+        return any(model.config.attention is not None for model in self.models)
+
+    def score(
+        self,
+        pairs: Iterable[Pair] | str | os.PathLike[str],
+        *,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        unknown: str = "answer",
+        resamples: int = 0,
+        seed: int = 0,
+        length_bounds: Sequence[int] | None = None,
+        bleu_tokenize: str | None = None,
+        with_chrf: bool = False,
+    ) -> Evaluation:
+        """Translates the sources of ``pairs``, or of a file of them, and compares the answers with the targets.
+
+        The targets of a source that stands there more than once are all right. The other arguments: as in ``translate`` and in
+        `fastattn.evaluation.evaluate`. ``index`` of a SourceError is the place of the pair. PairsError for a file that cannot
+        be read; ValueError for no pairs.
+        """
+        given = read_pairs(pairs, self.reading) if isinstance(pairs, str | os.PathLike) else list(pairs)
+        sources = self.sources([source for source, _ in given])
+        targets = group_targets(zip(sources, (self.reading.normalized(target) for _, target in given)))
+        try:
+            answers = self.translate(list(targets), beam=beam, length_penalty=length_penalty, unknown=unknown)
+        except SourceError as error:
+            raise SourceError(sources.index([*targets][error.index]), error.reason) from error
+        return evaluate(
+            list(targets),
+            answers,
+            list(targets.values()),
+            source_tokens=self.source_vocabulary,
+            target_tokens=self.target_vocabulary,
+            resamples=resamples,
+            seed=seed,
+            length_bounds=length_bounds,
+            bleu_tokenize=bleu_tokenize,
+            with_chrf=with_chrf,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds the bytes of the files of a model folder, as ``save`` writes them, and the names of two functions."""
+        files = [model_folder.kept_files(self._alone(model)) for model in self.models]
+        outcome = None if self.outcome is None else json.dumps(asdict(self.outcome))
+        settings = None if self.settings is None else self.settings.to_toml()
+        return _unpickled, (type(self), files, outcome, settings)
+
+    def _alone(self, model: AttentionSeq2seq) -> Translator:
+        """One model of the ensemble with all the rest."""
+        alone = Translator(
+            model,
+            self.source_vocabulary,
+            self.target_vocabulary,
+            reverse_source=self.reverse_source,
+            max_target_tokens=self.max_target_tokens,
+            reading=self.reading,
+        )
+        alone.history, alone.about = self.history, self.about
+        return alone
+
+
+def _unpickled(
+    kind: type[Translator], files: Sequence[dict[str, bytes]], outcome: str | None, settings: str | None
+) -> Translator:
+    """ModelFolderError for files that are not those of a model."""
+    made = [kind._of(model_folder.read_files(each)) for each in files]
+    translator = made[0] if len(made) == 1 else ensemble(made)
+    if outcome is not None:
+        told = json.loads(outcome)
+        translator.outcome = Outcome(**{**told, "epochs": tuple(told["epochs"])})
+    translator.settings = None if settings is None else Settings.from_toml(settings)
+    return translator
+
 
 def load(folder: str | os.PathLike[str]) -> Translator:
     """`Translator.load`."""
@@ -355,23 +595,6 @@ def load(folder: str | os.PathLike[str]) -> Translator:
 
 def _copy(text: str) -> Answer:
     return Answer(text, score=np.nan, log_probability=np.nan, tokens=(), token_log_probabilities=(), ended=False)
-
-
-def wrong_size(tokens: int) -> str:
-    """What is said of a source with too few or too many tokens."""
-    return f"the source has {tokens} tokens; expected 1 to {MAX_SOURCE_TOKENS}"
-
-
-def shown(symbols: Iterable[str], most: int = 10) -> str:
-    """Symbols as a message shows them; those that would not be seen by themselves by their numbers."""
-    symbols = list(symbols)
-    names = [
-        repr(symbol)
-        if symbol.isprintable() and not unicodedata.category(symbol[0]).startswith("M")
-        else " ".join(f"U+{ord(character):04X}" for character in symbol)
-        for symbol in symbols[:most]
-    ]
-    return ", ".join(names) + (f" and {len(symbols) - most} more" if len(symbols) > most else "")
 
 
 def ensemble(translators: Sequence[Translator]) -> Translator:

@@ -16,9 +16,9 @@ from matplotlib import font_manager  # noqa: E402
 from matplotlib.image import imread  # noqa: E402
 
 import fastattn  # noqa: E402
-from fastattn.cli import attention, fonts  # noqa: E402
-from fastattn.cli.fonts import Fonts  # noqa: E402
 from fastattn.data import Vocabulary  # noqa: E402
+from fastattn.drawing import AttentionMap, DrawingWarning, Tokens, attention, fonts  # noqa: E402
+from fastattn.drawing.fonts import Fonts  # noqa: E402
 from fastattn.training import Translator, save  # noqa: E402
 
 
@@ -82,6 +82,10 @@ def test_without_matplotlib(trained, tmp_path, fastattn_command, monkeypatch):
     assert err == "fastattn: drawing needs matplotlib; install it with: pip install 'fastattn[plot]'\n"
 
 
+def picture(source, answer, weights, format="png"):
+    return AttentionMap(Tokens(source, answer), weights, "").picture(format)
+
+
 def drawn(monkeypatch, source, answer, weights):
     """The axes of a picture."""
     from matplotlib.figure import Figure
@@ -94,7 +98,7 @@ def drawn(monkeypatch, source, answer, weights):
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(Figure, "savefig", savefig)
-    attention.picture(source, answer, weights, "png")
+    picture(source, answer, weights)
     return figures[0].axes[0]
 
 
@@ -258,34 +262,34 @@ def test_a_font_that_is_none(machine, tmp_path, trained, fastattn_command):
         (["ि", "ab日"], "U+093F, 'ab日'", "Noto Sans (Debian: fonts-noto-core), Noto Sans CJK (Debian: fonts-noto-cjk)"),
     ],
 )
-def test_symbols_that_no_font_has_a_sign_for_are_named_once(machine, capsys, symbols, named, install):
-    attention.picture([*symbols, *symbols], [*symbols, "a"], np.ones((len(symbols) + 1, 2 * len(symbols))), "png")
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == (
-        f"fastattn: no font of this machine has signs for {named}: they are drawn as boxes; install {install}, "
-        "or name a font with --font\n"
+def test_symbols_that_no_font_has_a_sign_for_are_named_once(machine, symbols, named, install):
+    with pytest.warns(DrawingWarning) as said:
+        picture([*symbols, *symbols], [*symbols, "a"], np.ones((len(symbols) + 1, 2 * len(symbols))))
+    words = (
+        f"no font of this machine has signs for {named}: they are drawn as boxes; install {install}, or name a font (--font)"
     )
+    assert [str(each.message) for each in said] == [words]
+    assert said[0].filename == __file__
 
 
-def test_what_this_matplotlib_only_puts_in_a_row_is_named(machine, tmp_path, capsys, monkeypatch):
+def test_what_this_matplotlib_only_puts_in_a_row_is_named(machine, tmp_path, monkeypatch):
     machine(a_font(tmp_path / "some.ttf", DEVANAGARI + FAMILY.replace("\u200d", "")))
     labels = [DEVANAGARI, "אב", "ש", FAMILY, "é", "ab", "क"]
     monkeypatch.setattr(attention, "can_shape", lambda: True)
-    attention.picture(labels, ["a"], np.ones((1, 7)), "png")
-    assert capsys.readouterr().err == ""
+    picture(labels, ["a"], np.ones((1, 7)))
     monkeypatch.setattr(attention, "can_shape", lambda: False)
-    attention.picture(labels, ["a"], np.ones((1, 7)), "png")
-    assert capsys.readouterr().err == (
-        f"fastattn: matplotlib {matplotlib.__version__} draws 'क्षि', 'אב', U+1F469 U+200D U+1F469 U+200D U+1F467 sign by sign "
-        "from left to right; version 3.11 draws them as they are written\n"
+    with pytest.warns(DrawingWarning) as said:
+        picture(labels, ["a"], np.ones((1, 7)))
+    assert str(said[0].message) == (
+        f"matplotlib {matplotlib.__version__} draws 'क्षि', 'אב', U+1F469 U+200D U+1F469 U+200D U+1F467 sign by sign "
+        "from left to right; version 3.11 draws them as they are written"
     )
 
 
 @pytest.mark.skipif(not fonts.can_shape(), reason="this matplotlib draws from left to right")
 def test_letters_of_a_label_stand_from_right_to_left(machine):
     def signs(label):
-        drawing = attention.picture(["x", label], ["x"], np.ones((1, 2)), "svg").decode()
+        drawing = picture(["x", label], ["x"], np.ones((1, 2)), "svg").decode()
         ticks = drawing.split('id="xtick_2"')[1].split('id="matplotlib.axis_2"')[0].split("<!-- source -->")[0]
         return re.findall(r'<use xlink:href="#(DejaVuSans-[0-9a-f]+)"', ticks)
 
@@ -318,7 +322,7 @@ def test_what_cannot_be_seen_is_a_number(monkeypatch, capsys, symbol):
 
 
 def test_a_long_text_is_drawn_still(rng):
-    attention.picture(["a"] * 400, ["b"] * 3, rng.random((3, 400)), "png")
+    picture(["a"] * 400, ["b"] * 3, rng.random((3, 400)))
 
 
 def test_nothing_is_drawn_on_a_screen(trained, tmp_path, module):
@@ -326,3 +330,12 @@ def test_nothing_is_drawn_on_a_screen(trained, tmp_path, module):
     done = module(*("attention", trained / "model", "abc", "--out", tmp_path / "map.png"), environment={"MPLBACKEND": "tkagg"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_what_is_drawn_as_a_box_is_said_in_a_line(machine, trained, tmp_path, fastattn_command):
+    code, _, err = fastattn_command("attention", trained / "model", "a日", "--out", tmp_path / "map.png")
+    assert code == 0
+    *_, line = err.splitlines()
+    assert line.startswith(
+        "fastattn: no font of this machine has signs for '日': they are drawn as boxes; install Noto Sans CJK"
+    )

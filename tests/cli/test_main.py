@@ -33,7 +33,7 @@ def test_every_command_explains_itself(fastattn_command, command):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unknown"], ["translate"], ["evaluate", "m"], ["attention", "m", "a"], ["dates"], ["info", "x"]]
+    "arguments", [[], ["unknown"], ["translate"], ["evaluate", "m"], ["attention", "m", "a"], ["dates"], ["info", "x", "y"]]
 )
 def test_wrong_usage(fastattn_command, arguments):
     code, out, err = fastattn_command(*arguments)
@@ -186,3 +186,20 @@ def test_info_clears_the_cache(module, tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().strip() == f"2 files of machine code removed from {folder}"
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["notes.txt"]
+
+
+def test_info_of_a_model_says_what_its_card_says(trained, fastattn_command):
+    code, out, err = fastattn_command("info", trained / "model")
+    assert (code, err) == (0, "")
+    facts = dict(line.split(None, 1) for line in out.splitlines() if line.startswith(("model", "source ", "seed")))
+    assert facts == {"source": "4 different characters", "model": "embedding 8, hidden 24", "seed": "0"}
+    assert "held-out exact match" in out
+    card = (trained / "model" / "README.md").read_text(encoding="utf-8")
+    assert "| model | embedding 8, hidden 24 |" in card
+
+
+def test_info_of_no_model(tmp_path, fastattn_command):
+    assert fastattn_command("info", tmp_path / "none") == (1, "", f"fastattn: {tmp_path / 'none'}: no such folder\n")
+    code, out, err = fastattn_command("info", "x", "--clear-cache")
+    assert (code, out) == (2, "")
+    assert "--clear-cache and DIR: expected one of the two" in err

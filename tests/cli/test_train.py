@@ -117,7 +117,11 @@ def test_every_flag_arrives(pairs, tmp_path, fastattn_command):
     assert translator.max_target_tokens == 2 * 4
     assert translator.model.params[0].shape == (7, 5)
     assert translator.model.params[2].shape == (7, 28)
-    assert json.loads((tmp_path / "m" / "config.json").read_text())["training"] == {
+    told = json.loads((tmp_path / "m" / "config.json").read_text())["training"]
+    held_out = told.pop("held_out")
+    assert held_out.keys() == {"epochs", "exact_match", "token_error_rate", "loss"}
+    assert held_out["epochs"] == [2]
+    assert told == {
         "corpus": str(words),
         "train_pairs": 2,
         "valid_pairs": 80,
@@ -651,6 +655,7 @@ def test_an_interruption_leaves_the_last_epoch(pairs, tmp_path, process, number,
     assert int(found[1]) >= 3
     load(tmp_path / "m")
     names = [
+        "README.md",
         "checkpoints",
         "config.json",
         "config.toml",

@@ -17,7 +17,7 @@ from fastattn.training import EpochRecord, ModelFolderError, Translator, load, s
 
 PAIRS = [("ab", "x y"), ("bcd", "y zz"), ("d", "x")]
 HISTORY = [EpochRecord(1, 2.5, 2.75, 0.25, 1000.5, 1.5), EpochRecord(2, 1.5, None, None, 1001.0, 1.25)]
-FILES = ["config.json", "history.jsonl", "manifest.json", "model.safetensors", "vocabulary.json"]
+FILES = ["README.md", "config.json", "history.jsonl", "manifest.json", "model.safetensors", "vocabulary.json"]
 
 
 @pytest.fixture(autouse=True)
@@ -438,7 +438,7 @@ def crash_at(monkeypatch, count):
     return done
 
 
-@pytest.mark.parametrize("count", range(15))
+@pytest.mark.parametrize("count", range(17))
 @pytest.mark.parametrize(
     "other",
     [
@@ -462,10 +462,10 @@ def test_a_crash_leaves_the_old_model_or_the_new_one_whole(folder, monkeypatch, 
         except Crash:
             assert len(done) == count
         else:
-            assert len(done) == 12  # five files written, five named, the names on the disk twice
+            assert len(done) == 14  # six files written, six named, the names on the disk twice
     (folder / ".fastattn-lock").unlink(missing_ok=True)
     loaded = load(folder)
-    whole = old if count <= 6 else new
+    whole = old if count <= 7 else new
     assert loaded.model.config == whole.model.config
     assert loaded.source_vocabulary == whole.source_vocabulary
     assert loaded.reverse_source == whole.reverse_source

@@ -12,6 +12,7 @@ import pytest
 
 import fastattn
 from fastattn.data import MissingExtraError, PairsError, Reading
+from fastattn.data.words import nearest
 from fastattn.models.config import DropoutRatios, ModelConfig
 from fastattn.training import (
     DataSettings,
@@ -25,7 +26,7 @@ from fastattn.training import (
     train,
 )
 from fastattn.training.kinds import Choice, Column, Dropout, Number, Switch, Text, Whole
-from fastattn.training.settings import SECTIONS, nearest
+from fastattn.training.settings import SECTIONS
 
 # For each setting another value than its default; and what must stand beside it.
 OTHERS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .common import UserError
+from fastattn.data.words import nearest
 
 FONT_FILES = (".ttf", ".otf", ".ttc")
 NORMAL_WEIGHT = 400
@@ -63,10 +63,14 @@ def can_shape() -> bool:
     return hasattr(ft2font, "__libraqm_version__")
 
 
+class FontError(ValueError):
+    """A font that is none, or that no picture can be drawn with."""
+
+
 class Fonts:
     """Finds the fonts for labels.
 
-    given: a file or the name of a family, which comes before all others. UserError where there is no such font.
+    given: a file or the name of a family, which comes before all others. FontError where there is no such font.
     """
 
     def __init__(self, given: str | None = None) -> None:
@@ -227,15 +231,13 @@ def _given(font: str) -> Any:
     """The font that a file or the name of a family is."""
     from matplotlib import font_manager
 
-    from fastattn.training.settings import nearest
-
     if not font:
-        raise UserError("--font: '' is no font; expected a file, or a family that is installed")
+        raise FontError("'' is no font; expected a file, or a family that is installed")
     if Path(font).is_file() or Path(font).suffix.lower() in FONT_FILES or os.sep in font:
         if not Path(font).exists():
-            raise UserError(f"--font: {font}: No such file or directory")
+            raise FontError(f"{font}: No such file or directory")
         if not Path(font).is_file() or not _opens(font):  # a pipe would never end
-            raise UserError(f"--font: {font} is no font with outlines; expected a .ttf, .otf or .ttc file")
+            raise FontError(f"{font} is no font with outlines; expected a .ttf, .otf or .ttc file")
         return str(Path(font).resolve())
     properties = font_manager.FontProperties(family=[font])
     try:
@@ -246,7 +248,7 @@ def _given(font: str) -> Any:
                 return file
         close = nearest(font, {entry.name for entry in font_manager.fontManager.ttflist})
         hint = "" if close is None else f"; did you mean {close}?"
-        raise UserError(f"--font: there is no font {font!r}; expected a file, or a family that is installed{hint}") from error
+        raise FontError(f"there is no font {font!r}; expected a file, or a family that is installed{hint}") from error
     if not _opens(found):
-        raise UserError(f"--font: {font!r} is no font with outlines")
+        raise FontError(f"{font!r} is no font with outlines")
     return found
