@@ -75,7 +75,7 @@ class SourceLimit:
     def __call__(self, path: str, line: int, source: str) -> None:
         """PairsError for a source with too many tokens: as many as it has characters, at the most."""
         if len(source) > MAX_SOURCE_TOKENS and (size := len(self.tokenize(source))) > MAX_SOURCE_TOKENS:
-            raise PairsError(path, line, wrong_size(size))
+            raise PairsError(path, line, wrong_size(size, MAX_SOURCE_TOKENS))
 
 
 class _Pairs:
