@@ -52,7 +52,8 @@ def to_torch(model: AttentionSeq2seq) -> Seq2seq:
     shapes, given = tensor_shapes(model.config), [param.shape for param in model.params]
     if given != [*shapes.values()]:
         raise ValueError(f"the model's params have shapes {given}; expected {[*shapes.values()]}, those of its config")
-    module = Seq2seq(model.config)
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and overwritten
+        module = Seq2seq(model.config)
     state = _state(model.config, model.named_params())
     module.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return module.train(model.training)

@@ -128,6 +128,18 @@ def test_greedy_finds_the_same(choices, rng):
     assert module.training
 
 
+def test_greedy_without_end_or_forbidden_tokens(rng):
+    model = moved(make_model({}), rng)
+    x, _ = make_batch(rng, model)
+    np.testing.assert_array_equal(to_torch(model).generate(torch.from_numpy(x), 1, 6), model.generate(x, 1, 6))
+
+
+def test_no_random_number_of_pytorch_is_used_up():
+    before = torch.random.get_rng_state()
+    to_torch(make_model({}))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_padding_is_not_read(rng):
     """Any integer may stand there."""
     model = make_model(STEADY["feeding"]).eval()
