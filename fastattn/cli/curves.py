@@ -37,7 +37,7 @@ def plot(history: "Sequence[EpochRecord]", folder: Path) -> None:
             values = [getattr(record, field) for record in history]
             lines += right.plot(epochs, values, color=color, marker=".", linestyle="--", label=label)
     axes.set_ylim(bottom=0)
-    axes.legend(handles=lines, loc="center right")
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     # Without the version of matplotlib, so that the same run draws the same bytes.
