@@ -11,8 +11,9 @@ import fastattn
 ROOT = Path(fastattn.__file__).parents[1]
 # What each part may import of the project, besides itself.
 ALLOWED = {
-    "cli": {"training", "evaluation", "drawing", "models", "data", "backend", "layers"},
+    "cli": {"interop", "training", "evaluation", "drawing", "models", "data", "backend", "layers"},
     "compat": {"training", "models", "data", "backend", "layers"},
+    "interop": {"training", "models", "data", "backend", "layers"},  # and nothing but the command line imports it
     "sklearn": {"training", "evaluation", "data", "backend"},
     "training": {"evaluation", "drawing", "models", "layers", "backend", "data"},
     "evaluation": {"data"},
@@ -22,7 +23,18 @@ ALLOWED = {
     "data": set(),
     "backend": {"fastattn_kernels"},
 }
-KNOWS_NO_NUMBA = ("cli", "compat", "sklearn", "training", "evaluation", "drawing", "models", "layers", "data")
+KNOWS_NO_NUMBA = (
+    "cli",
+    "compat",
+    "interop",
+    "sklearn",
+    "training",
+    "evaluation",
+    "drawing",
+    "models",
+    "layers",
+    "data",
+)
 
 
 def imports_of(path):
@@ -124,3 +136,11 @@ def test_a_circle_would_be_found(line, tmp_path, monkeypatch):
     known["p.a"].write_text(line)
     known["p.b"].write_text("from .a import f")
     assert circle(graph_of(known)) in ("p.a -> p.b -> p.a", "p.b -> p.a -> p.b")
+
+
+def test_what_others_compute_with_is_imported_by_interop_alone():
+    """PyTorch and ONNX are extras: no other part may need them."""
+    for name, path in modules():
+        if not name.startswith("fastattn.interop."):
+            others = {module.split(".")[0] for module in imported(path)} & {"torch", "onnx", "onnxruntime"}
+            assert not others, f"{name} imports {others}"

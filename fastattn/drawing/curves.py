@@ -21,7 +21,8 @@ def draw_history(history: Sequence[Any], ax: Any = None) -> Any:
 
     if not history:
         raise ValueError("the history has no epochs; expected at least 1")
-    if ax is None:
+    is_own = ax is None
+    if is_own:
         ax = Figure(figsize=(7, 4), layout="constrained").add_subplot()
     ax.set(xlabel="epoch", ylabel="loss (nats a token)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -38,7 +39,10 @@ def draw_history(history: Sequence[Any], ax: Any = None) -> Any:
             values = [getattr(record, field) for record in history]
             lines += right.plot(epochs, values, color=color, marker=".", linestyle="--", label=label)
     ax.set_ylim(bottom=0)
-    ax.legend(handles=lines, loc="center right")
+    if is_own:
+        ax.figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
+    else:
+        ax.legend(handles=lines)
     ax.grid(alpha=0.3)
     return ax
 

@@ -14,7 +14,7 @@ import fastattn
 from fastattn.cli import dates, main
 from fastattn.data import date_pairs, read_pairs
 
-COMMANDS = ["train", "translate", "evaluate", "attention", "dates", "info"]
+COMMANDS = ["train", "translate", "evaluate", "attention", "export", "dates", "info"]
 
 
 def test_help_names_every_command_and_the_exit_codes(fastattn_command):
@@ -33,7 +33,17 @@ def test_every_command_explains_itself(fastattn_command, command):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unknown"], ["translate"], ["evaluate", "m"], ["attention", "m", "a"], ["dates"], ["info", "x", "y"]]
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["translate"],
+        ["evaluate", "m"],
+        ["attention", "m", "a"],
+        ["export", "m"],
+        ["dates"],
+        ["info", "x", "y"],
+    ],
 )
 def test_wrong_usage(fastattn_command, arguments):
     code, out, err = fastattn_command(*arguments)
