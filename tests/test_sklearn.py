@@ -192,6 +192,7 @@ def test_a_search_in_two_processes_shares_the_threads(monkeypatch):
     assert search.predict(["abc"]).shape == (1,)
 
 
+@pytest.mark.slow  # two processes start
 def test_a_search_finds_the_same_in_one_process_and_in_two():
     grid = {"learning_rate": [0.001, 0.05]}
     found = []
