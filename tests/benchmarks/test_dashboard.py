@@ -249,7 +249,7 @@ let at = 0;
     const empty = () => $('.benchmark-plot').filter((_, e) => !$(e).find('canvas').length).map((_, e) => e.id).get();
     const wait = (left) => empty().length && left ? setTimeout(wait, 100, left - 1)
         : done({all: $('.benchmark-plot').map((_, e) => e.id).get(), empty: empty()});
-    wait(100);
+    wait(200);  // the pages have 30 seconds
 })();
 """
 
@@ -272,7 +272,7 @@ const wait = (left) => {
     }, 150);
 };
 $('#main-graph').removeData('plot');
-wait(100);
+wait(400);
 """
 
 
