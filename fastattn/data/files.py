@@ -143,7 +143,8 @@ def finish_set(folder: str | os.PathLike[str]) -> None:
     with contextlib.suppress(FileError):
         for name, entry in (_read_manifest(folder) or {}).items():
             waiting = folder / _waiting(name, entry)
-            if waiting.exists():
+            # A writer that was killed may have left a part of it, where the new content was to be what it was before.
+            if _holds(waiting, entry):
                 os.replace(waiting, folder / name)
     for path in temporaries(folder):
         if path.is_dir():
@@ -308,6 +309,14 @@ def _bytes(data: Content) -> bytes:
 
 def _entry(content: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _holds(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is there, and is what the manifest says."""
+    try:
+        return _entry(read_regular(path, entry["bytes"])) == entry
+    except FileError:
+        return False
 
 
 def _waiting(name: str, entry: Mapping[str, Any]) -> str:

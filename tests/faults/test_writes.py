@@ -251,6 +251,25 @@ def test_a_set_keeps_what_is_not_replaced(tmp_path):
     assert (tmp_path / "a").read_text() == "2"
 
 
+def test_a_part_of_what_was_there_before_does_not_take_its_place(tmp_path, monkeypatch):
+    """A writer is killed while it writes a file whose new content is the old one."""
+    write_set(tmp_path, {"a": "the same", "b": "old"})
+
+    def killed(path, content):
+        path.write_bytes(content[:3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write_new", killed)
+        patch.setattr("pathlib.Path.unlink", lambda *_, **__: None)  # nor has it time to clean up
+        with pytest.raises(KeyboardInterrupt):
+            write_set(tmp_path, {"a": "the same", "b": "new"})
+    assert list(files.temporaries(tmp_path))
+    files.finish_set(tmp_path)
+    assert not list(files.temporaries(tmp_path))
+    assert read_set(tmp_path, lambda reader: [reader.read(name) for name in "ab"]) == [b"the same", b"old"]
+
+
 def test_names_reach_the_disk(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(files, "sync_folder", synced.append)
