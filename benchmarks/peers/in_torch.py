@@ -80,7 +80,9 @@ class Bridge(nn.Module):
         def mapped(affine: nn.Module, part: Tensor) -> Tensor:
             return torch.tanh(affine(part.transpose(0, 1).flatten(1)))[None]  # (1, N, H)
 
-        maps = zip(self.of_h, self.of_c, states, strict=True)
+        # Each layer of the decoder goes by the encoder's layer of its height, or by the top one where there is none.
+        given = [states[min(layer, len(states) - 1)] for layer in range(len(self.of_h))]
+        maps = zip(self.of_h, self.of_c, given, strict=True)
         return [(mapped(of_h, h), mapped(of_c, c)) for of_h, of_c, (h, c) in maps]
 
     def load(self, weights: Weights) -> None:

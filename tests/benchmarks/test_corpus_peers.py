@@ -36,6 +36,7 @@ RECIPE = Recipe(
 MODELS = {
     "g2p": {"attentional_size": 15},
     "two layers": {"encoder_layers": 2, "decoder_layers": 2},
+    "deeper encoder": {"encoder_layers": 2, "attentional_size": 15},
     "residual": {"decoder_layers": 2, "residual": True, "encoder_layers": 2, "attentional_size": 15},
     "dot": {"attention": "dot", "encoder_hidden": 9, "bidirectional": False, "hidden": 9},
 }
