@@ -18,7 +18,7 @@ from fastattn.layers.checks import Array
 
 from .decoder import Decoder
 from .encoder import Encoder
-from .search import Hypotheses, Steps, encoded
+from .search import Hypotheses, Limits, Steps, encoded
 
 Parts = tuple[Encoder, Decoder]
 
@@ -50,27 +50,6 @@ class SearchResult:
     def __repr__(self) -> str:
         N, n, sample_size = self.ids.shape
         return f"<SearchResult of {N} sources, {n} answers each, of at most {sample_size} tokens>"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What bounds a search: the symbol that begins a target, the one that ends it (None: nothing does), the most tokens.
-
-    forbidden: the ids that no answer holds, in ascending order.
-    """
-
-    start_id: int
-    sample_size: int
-    end_id: int | None
-    forbidden: Array
-
-    def nothing(self, *shape: int) -> Array:
-        """ids (..., sample_size) of answers without a token."""
-        return np.full((*shape, self.sample_size), 0 if self.end_id is None else self.end_id, np.int64)
-
-    def ends(self, tokens: Array) -> Array:
-        """Where the end symbol stands."""
-        return np.zeros(tokens.shape, bool) if self.end_id is None else tokens == self.end_id
 
 
 class Committee:

@@ -9,6 +9,7 @@ Of equal scores the lowest id wins. After a sample's ``end_id`` come only more o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,34 @@ from .scores import TanhAffine
 Found = tuple[Array, Array]  # ids (N, sample_size) int64, weights (N, sample_size, T1)
 
 
-def greedy_plain(
-    encoder: Encoder,
-    decoder: Decoder,
-    x: Array,
-    lengths: Array | None,
-    start_id: int,
-    sample_size: int,
-    end_id: int | None,
-    forbidden: Array,
-) -> Found:
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a search: the symbol that begins a target, the one that ends it (None: nothing does), the most tokens.
+
+    forbidden: the ids that no answer holds, in ascending order.
+    """
+
+    start_id: int
+    sample_size: int
+    end_id: int | None
+    forbidden: Array
+
+    def nothing(self, *shape: int) -> Array:
+        """ids (..., sample_size) of answers without a token."""
+        return np.full((*shape, self.sample_size), 0 if self.end_id is None else self.end_id, np.int64)
+
+    def ends(self, tokens: Array) -> Array:
+        """Where the end symbol stands."""
+        return np.zeros(tokens.shape, bool) if self.end_id is None else tokens == self.end_id
+
+
+def greedy_plain(encoder: Encoder, decoder: Decoder, x: Array, lengths: Array | None, limits: Limits) -> Found:
     """x (N, T1), by the plain model, of which one kernel does the whole search."""
     kernels = backend.kernels()
     (W_source,), (W_target,) = encoder.embedding.weights(), decoder.embedding.weights()
     hs_enc, h_last, _, _ = kernels.embedding_lstm_forward(W_source, x, encoder.lstm.weights(), None, None, None, lengths)
-    weights = W_target, *decoder.lstm.weights(), *_without(forbidden, decoder.affine.weights())
-    return kernels.greedy_search(hs_enc, h_last[0], *weights, lengths, start_id, sample_size, end_id)
+    weights = W_target, *decoder.lstm.weights(), *_without(limits.forbidden, decoder.affine.weights())
+    return kernels.greedy_search(hs_enc, h_last[0], *weights, lengths, limits.start_id, limits.sample_size, limits.end_id)
 
 
 def _without(forbidden: Array, of_scores: Sequence[Array]) -> Sequence[Array]:
@@ -53,32 +66,24 @@ def _without(forbidden: Array, of_scores: Sequence[Array]) -> Sequence[Array]:
     return W, b
 
 
-def greedy(
-    encoder: Encoder,
-    decoder: Decoder,
-    x: Array,
-    lengths: Array | None,
-    start_id: int,
-    sample_size: int,
-    end_id: int | None,
-    forbidden: Array,
-) -> Found:
+def greedy(encoder: Encoder, decoder: Decoder, x: Array, lengths: Array | None, limits: Limits) -> Found:
     """x (N, T1), by any model: step by step, of the samples that have not ended."""
     N, T1 = x.shape
     steps = Steps(decoder, *encoded(encoder, x, lengths), lengths)
-    steps.of_scores = _without(forbidden, steps.of_scores)
-    ids = np.full((N, sample_size), 0 if end_id is None else end_id, np.int64)
-    weights = np.zeros((N, sample_size, T1), decoder.params[0].dtype)
-    running, tokens = np.arange(N), np.full((N, 1), start_id)
-    for step in range(sample_size):
+    steps.of_scores = _without(limits.forbidden, steps.of_scores)
+    ids = limits.nothing(N)
+    weights = np.zeros((N, limits.sample_size, T1), decoder.params[0].dtype)
+    running, tokens = np.arange(N), np.full((N, 1), limits.start_id)
+    for step in range(limits.sample_size):
         scores, a = steps.next(tokens)
         tokens = scores.argmax(axis=2)  # (n, 1), of the n samples that are still running
         ids[running, step] = tokens[:, 0]
         if a is not None:
             weights[running, step] = a[:, 0]
-        if end_id is None or not (tokens == end_id).any():
+        ended = limits.ends(tokens[:, 0])
+        if not ended.any():
             continue
-        go_on = np.flatnonzero(tokens[:, 0] != end_id)
+        go_on = np.flatnonzero(~ended)
         if len(go_on) == 0:
             break
         running, tokens = running[go_on], tokens[go_on]

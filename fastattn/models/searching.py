@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
-from .beam import Beam, Drawing, Limits, Parts, SearchResult, beam_search, draw, log_probabilities
-from .search import greedy, greedy_plain
+from .beam import Beam, Drawing, Parts, SearchResult, beam_search, draw, log_probabilities
+from .search import Limits, greedy, greedy_plain
 
 # ((5 + length) / 6) ** 50 is a finite number up to 8 million tokens.
 MAX_LENGTH_PENALTY = 50
@@ -115,9 +115,7 @@ class Searching:
             _length_penalty(length_penalty)
             self._check_attention(return_attention)
             search = greedy_plain if members[0].config.is_plain else greedy
-            ids, weights = search(
-                *self._parts()[0], x, lengths, limits.start_id, limits.sample_size, limits.end_id, limits.forbidden
-            )
+            ids, weights = search(*self._parts()[0], x, lengths, limits)
             return (ids, weights) if return_attention else ids
         found = self.search(
             x,
