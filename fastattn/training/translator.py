@@ -318,16 +318,7 @@ class Translator:
         sources, copied = self._prepared(texts, unknown)
         answers = [copied.get(n, "") for n in range(len(texts))]
         for chosen, x, lengths in self._batches(sources, beam):
-            ids = self.searching.generate(
-                x,
-                START,
-                self.max_target_tokens,
-                end_id=END,
-                forbidden=NEVER_ANSWERED,
-                lengths=lengths,
-                beam=beam,
-                length_penalty=length_penalty,
-            )
+            ids = self.searching.generate(x, START, lengths=lengths, beam=beam, length_penalty=length_penalty, **self._limits)
             for n, row in zip(chosen, ids, strict=True):
                 answers[n] = self.target_vocabulary.decode(row)
         return answers
@@ -347,24 +338,12 @@ class Translator:
         There may be fewer, where a vocabulary is small; to a text without a token there are none. A copy (``unknown``) has
         no scores: they are NaN.
         """
-        sources, copied = self._prepared(texts, unknown)
-        answers = [[_copy(copied[n])] if n in copied else [] for n in range(len(texts))]
-        for chosen, x, lengths in self._batches(sources, beam):
-            found = self.searching.search(
-                x,
-                START,
-                self.max_target_tokens,
-                end_id=END,
-                forbidden=NEVER_ANSWERED,
-                lengths=lengths,
-                beam=beam,
-                n_best=n_best,
-                length_penalty=length_penalty,
-                return_attention=return_attention,
-            )
-            for i, n in enumerate(chosen):
-                answers[n] = self._answers(found, i, lengths[i])
-        return answers
+        how: dict[str, Any] = {"beam": beam, "n_best": n_best, "length_penalty": length_penalty}
+
+        def find(chosen: list[int], x: Array, lengths: Array) -> SearchResult:
+            return self.searching.search(x, START, lengths=lengths, return_attention=return_attention, **self._limits, **how)
+
+        return self._found(texts, unknown, beam, find)
 
     def sample(
         self,
@@ -384,24 +363,32 @@ class Translator:
         first: the number of the first text. What is drawn follows from the seed and a text's number, whatever else is asked.
         A copy (``unknown``) has no scores: they are NaN.
         """
+        how: dict[str, Any] = {"draws": draws, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+        def find(chosen: list[int], x: Array, lengths: Array) -> SearchResult:
+            numbers = np.array(chosen) + first
+            more: dict[str, Any] = {"samples": numbers, "return_attention": return_attention, **self._limits, **how}
+            return self.searching.sample(x, START, seed=seed, lengths=lengths, **more)
+
+        return self._found(texts, unknown, draws, find)
+
+    @property
+    def _limits(self) -> dict[str, Any]:
+        """What bounds every answer."""
+        return {"sample_size": self.max_target_tokens, "end_id": END, "forbidden": NEVER_ANSWERED}
+
+    def _found(
+        self,
+        texts: Sequence[str],
+        unknown: str,
+        hypotheses: int,
+        find: Callable[[list[int], Array, Array], SearchResult],
+    ) -> list[list[Answer]]:
+        """The answers to each text that ``find`` gives to a batch: the places of its texts, their ids and lengths."""
         sources, copied = self._prepared(texts, unknown)
         answers = [[_copy(copied[n])] if n in copied else [] for n in range(len(texts))]
-        for chosen, x, lengths in self._batches(sources, draws):
-            found = self.searching.sample(
-                x,
-                START,
-                self.max_target_tokens,
-                seed=seed,
-                end_id=END,
-                forbidden=NEVER_ANSWERED,
-                lengths=lengths,
-                draws=draws,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                samples=np.array(chosen) + first,
-                return_attention=return_attention,
-            )
+        for chosen, x, lengths in self._batches(sources, hypotheses):
+            found = find(chosen, x, lengths)
             for i, n in enumerate(chosen):
                 answers[n] = self._answers(found, i, lengths[i])
         return answers
