@@ -94,7 +94,7 @@ def write_set(folder: str | os.PathLike[str], files: Mapping[str, Content]) -> N
             sync_folder(folder)
             os.replace(temporary, folder / MANIFEST)
     except BaseException:
-        if not _is_now(folder / MANIFEST, manifest):
+        if not _holds(folder / MANIFEST, _entry(manifest)):
             for path in (*waiting.values(), temporary):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
@@ -337,13 +337,6 @@ def manifest_bytes(folder: Path) -> bytes | None:
         return read_regular(folder / MANIFEST, MANIFEST_BYTES)
     except FileError:
         return None
-
-
-def _is_now(path: Path, content: bytes) -> bool:
-    try:
-        return read_regular(path, len(content)) == content
-    except FileError:
-        return False
 
 
 def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:

@@ -5,8 +5,6 @@ Here nothing is known of what a trained model is used for: a `Run` is told the c
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import tempfile
 import time
@@ -34,6 +32,7 @@ from fastattn.data.files import finish_set, is_temporary, manifest_bytes, write_
 from fastattn.data.locks import LOCK
 from fastattn.data.pairs import Pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
+from fastattn.models.saved import digest_of
 
 from .card import HELD_OUT
 from .checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, pairs_digest
@@ -467,8 +466,8 @@ class Run(Generic[Model]):
             self._digests["the training pairs"] = pairs_digest(self._train_pairs)
             self._digests["the held-out pairs"] = "none" if self._valid is None else pairs_digest(self._valid)
             for side in ("source", "target"):
-                content = json.dumps(getattr(self.translator, f"{side}_vocabulary").to_json(), sort_keys=True)
-                self._digests[f"the {side} vocabulary"] = f"SHA-256 {hashlib.sha256(content.encode()).hexdigest()[:32]}"
+                content = getattr(self.translator, f"{side}_vocabulary").to_json()
+                self._digests[f"the {side} vocabulary"] = f"SHA-256 {digest_of(content)[:32]}"
         return self._digests
 
     def _described(self) -> dict[str, Any]:
