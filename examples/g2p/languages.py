@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from statistics import mean
 
-from measuring import BEAM, Trained, machine, measured, percent, table, trained
+from measuring import BEAM, Trained, machine, percent, table, trained
 
-from fastattn.training import Settings, ensemble
+from fastattn.training import Settings, Translator, ensemble
 
 # Test WER in percent of the task's baseline, an ensemble of ten neural transducers (Ashby et al. 2021, table 3).
 BASELINE = {
@@ -56,9 +56,10 @@ def main() -> None:
             choices = {"pairs": files["train"], "valid": files["dev"], "seed": seed}
             models.append(trained(Settings.read(arguments.config, **choices), arguments.out / name / f"seed{seed}"))
         figures = [sum(model.minutes for model in models)]
+        translators = [model.translator for model in models]
+        together = translators[0] if len(models) == 1 else ensemble(translators)
         for part in parts:
-            figures.append(mean(wrong(model, files[part]) for model in models))
-            together = models[0] if len(models) == 1 else Trained(ensemble([model.translator for model in models]), 0)
+            figures.append(mean(wrong(translator, files[part]) for translator in translators))
             figures.append(wrong(together, files[part]))
         rows.append(figures)
         print(table(HEADER, [shown(name, figures, BASELINE.get(name))]).splitlines()[-1], flush=True)
@@ -70,9 +71,9 @@ def main() -> None:
     print(table(HEADER[: 2 + 2 * len(parts)] + HEADER[-1:], lines))
 
 
-def wrong(model: Trained, path: Path) -> float:
-    """The part of the words of a file that a model has wrong, from 0 to 1."""
-    return 1 - measured(model.answers, path, model.translator.reading).score.exact_match
+def wrong(translator: Translator, path: Path) -> float:
+    """The part of the words of a file that a model, or several together, have wrong, from 0 to 1."""
+    return 1 - translator.score(path, beam=BEAM).score.exact_match
 
 
 def shown(name: str, figures: list[float], baseline: float | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastattn import get_num_threads
-from fastattn.data import PLAIN, PairsFile, Reading, group_targets
+from fastattn.data import group_targets, read_pairs
 from fastattn.evaluation import Evaluation, evaluate
 from fastattn.training import Settings, SettingsError, TrainingRun, Translator, load
 
@@ -56,12 +56,9 @@ def trained(settings: Settings, folder: Path) -> Trained:
     return Trained(run.translator, minutes)
 
 
-def measured(answering: Answering, path: str | os.PathLike[str], reading: Reading = PLAIN) -> Evaluation:
-    """The answers to the different sources of a file of pairs, compared with all targets that each has there.
-
-    reading: with the normalisation that the answers have.
-    """
-    targets = group_targets(PairsFile.read(path, reading).pairs)
+def measured(answering: Answering, path: str | os.PathLike[str]) -> Evaluation:
+    """The answers to the different sources of a file of pairs, compared with all targets that each has there."""
+    targets = group_targets(read_pairs(path))
     sources = list(targets)
     return evaluate(sources, answering(sources), list(targets.values()), target_tokens="space")
 
