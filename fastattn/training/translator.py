@@ -27,7 +27,7 @@ from fastattn.data import (
 from fastattn.data.pairs import Pair
 from fastattn.data.reading import split_features
 from fastattn.data.vocabulary import SPECIAL
-from fastattn.data.words import shown
+from fastattn.data.words import html_table, shown
 from fastattn.drawing import AttentionMap, Tokens
 from fastattn.evaluation import Evaluation, evaluate
 from fastattn.layers.checks import Array
@@ -132,6 +132,12 @@ class Translator:
         backwards = ", from the source's end" if self.reverse_source else ""
         limit = f"at most {self.max_target_tokens} tokens an answer"
         return f"<{type(self).__name__} of {symbols[0]} to {symbols[1]} tokens{backwards}, {limit}, by {self.searching!r}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts that stand on the model's card; of an ensemble, its models."""
+        if isinstance(self.searching, Ensemble):
+            return self.searching._repr_html_()
+        return html_table((), self.facts())
 
     @classmethod
     def train(

@@ -211,8 +211,8 @@ def check_attention(browser, translator, text, expected):
 def test_the_page_says_what_it_cannot_do(browser, address):
     with without_complaint(browser, address):
         assert open_page(browser, address) == "The model is ready."
-        assert ask(browser, "aqd")
-        assert status_of(browser) == "The model never saw these symbols, which are all one to it: q"
+        assert ask(browser, "aqd q")
+        assert status_of(browser) == "The model never saw these symbols, which are all one to it: q ␣"
         assert open_page(browser, address, "?graphs=others/features") == "The model is ready."
         ask(browser, "ab\t ")
         assert status_of(browser) == "The features are empty."

@@ -20,35 +20,39 @@ function element(name, content = [], attributes = {}) {
     return made;
 }
 
-// A symbol as a label: a space can be seen, and its direction stays its own.
+function seen(symbol) {
+    return symbol === " " ? "␣" : symbol;
+}
+
+// A symbol in a table, which keeps its own direction.
 function label(symbol) {
-    return element("bdi", symbol === " " ? "␣" : symbol);
+    return element("bdi", seen(symbol));
 }
 
 function attentionTable({ source, answer, ended, attention }) {
-    const caption = "Where the model looked for each symbol of the answer: percent of its attention for each symbol of the text";
     const head = element("tr", [element("td"), ...source.map((symbol) => element("th", label(symbol), { scope: "col" }))]);
     const heads = [...answer.map(label), ...(ended ? [element("i", "end")] : [])];
     const body = heads.map((symbol, i) => {
         const cells = attention[i].map((weight) => {
             const cell = element("td", String(Math.round(100 * weight)));
             cell.style.setProperty("--weight", weight.toFixed(3));
-            cell.classList.toggle("dark", weight > 0.5);
+            cell.classList.toggle("dark", weight > 0.75);
             return cell;
         });
         return element("tr", [element("th", symbol, { scope: "row" }), ...cells]);
     });
-    return element("table", [element("caption", caption, { id: "caption" }), element("thead", head), element("tbody", body)]);
+    const names = { "aria-labelledby": "attention-title", "aria-describedby": "caption" };
+    return element("table", [element("thead", head), element("tbody", body)], names);
 }
 
 function show(found) {
     part("answer").value = found.text;
     part("probability").textContent = `Log probability: ${found.logProbability.toFixed(4)}`;
     const fits = found.attention && found.source.length * found.attention.length <= MOST_CELLS;
-    part("attention").hidden = !fits;
+    part("of-attention").hidden = !fits;
     part("attention").replaceChildren(...(fits ? [attentionTable(found)] : []));
     part("found").hidden = false;
-    const unknown = [...new Set(found.unknown)].join(" ");
+    const unknown = [...new Set(found.unknown)].map(seen).join(" ");
     say(unknown ? `The model never saw these symbols, which are all one to it: ${unknown}` : "");
 }
 
