@@ -34,7 +34,7 @@ from fastattn.data.pairs import Pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 from fastattn.models.saved import digest_of
 
-from .card import HELD_OUT
+from .card import HELD_OUT, LICENSE
 from .checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, pairs_digest
 from .interruptions import Noted, interruptions_held, interruptions_noted
 from .model_folder import HISTORY, IN_MEMORY, ModelFolderError, history_text, holds_model, locked, model_files
@@ -484,6 +484,7 @@ class Run(Generic[Model]):
             "schedule": training.schedule,
             "max_grad": training.max_grad,
             "seed": training.seed,
+            **({} if (name := self.settings.card.license) is None else {LICENSE: name}),
             **self._held_out(),
         }
 
