@@ -69,7 +69,7 @@ def card(translator: TextModel, history: Sequence[EpochRecord], about: Mapping[s
 
 # Text to text, from {_cell(corpus)}
 
-A model that turns a text into another, an LSTM encoder-decoder trained by [fastattn](https://pypi.org/project/fastattn/).
+A model that turns a text into another, an LSTM encoder-decoder trained by fastattn.
 
 | | |
 |---|---|
