@@ -81,10 +81,10 @@ def requirements(extra: str, is_oldest: bool) -> list[str]:
     return [*(map(oldest, own) if is_oldest else own), *for_tests]
 
 
-def run(*command: str | Path, **environment: str) -> str:
+def run(*command: str | Path) -> str:
     """What a command says. Failure, with the end of what it said, if it fails."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=kept | environment, capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=kept, capture_output=True, text=True)
     if done.returncode:
         raise Failure("\n".join([" ".join(map(str, command)), *(done.stdout + done.stderr).splitlines()[-25:]]))
     return done.stdout
@@ -103,7 +103,7 @@ def check_tests(python: Path, extra: str, is_oldest: bool) -> str:
     """The last line of pytest."""
     # Old packages use what the newer ones that they need will not have for long.
     ignored = ["-W", "ignore::DeprecationWarning", "-W", "ignore::PendingDeprecationWarning"] if is_oldest else []
-    said = run(python, "-m", "pytest", "-rs", *ignored, *TESTS[extra], MPLBACKEND="agg")
+    said = run(python, "-m", "pytest", "-rs", *ignored, *TESTS[extra])
     if extra != "core" and (skipped := MISSING_PACKAGE.findall(said)):
         raise Failure("\n".join(["tests were skipped:", *skipped]))
     return said.splitlines()[-1]

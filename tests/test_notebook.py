@@ -32,6 +32,7 @@ importlib.util.find_spec = lambda name, *more: None if name == {name!r} else fin
 def _environment(monkeypatch):
     """A kernel finds fastattn where the tests do."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # which figures a notebook shows
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
