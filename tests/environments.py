@@ -28,12 +28,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # Of each extra for users: the arguments of pytest.
 TESTS = {
-    "core": ["tests/test_readme.py", "tests/training/test_text.py", "tests/training/test_model_folder.py", "tests/models",
-             "tests/kernels/test_kernels.py", "tests/evaluation", "tests/training/test_display.py"],
+    "core": ["tests/test_readme.py", "tests/kernels/test_kernels.py", "tests/kernels/test_code_cache.py", "tests/models",
+             "tests/training/test_text.py", "tests/training/test_model_folder.py", "tests/training/test_display.py",
+             "tests/evaluation/test_metrics.py", "tests/evaluation/test_bootstrap.py"],
     "plot": ["tests/drawing", "tests/cli/test_attention.py"],
     "notebook": ["tests/test_notebook.py"],
     "tensorboard": ["tests/cli/test_train.py", "-k", "tensorboard"],
-    "evaluation": ["tests/evaluation/test_corpus.py", "tests/test_docs_evaluation.py"],
+    "evaluation": ["tests/evaluation", "tests/test_docs_evaluation.py"],
     "grapheme": ["tests/data/test_vocabulary.py"],
     "sklearn": ["tests/test_sklearn.py", "tests/test_docs_python.py"],
     "torch": ["tests/interop/test_torch.py", "tests/layers/test_torch.py", "tests/models/test_torch.py"],
