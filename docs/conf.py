@@ -1,0 +1,116 @@
+"""How Sphinx makes the site. The pages are those of the whole repository, so that a link between two of them is the same in both.
+
+    python -m docs OUT
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+import fastattn
+
+ROOT = Path(__file__).parents[1]
+
+project = "fastattn"
+author = "the developers of fastattn"
+copyright = "the developers of fastattn, BSD-3-Clause"
+version = release = "0.1.0"
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "sphinx_copybutton"]
+root_doc = "docs/index"
+include_patterns = [
+    "docs/**",
+    "examples/*/README.md",
+    "examples/attention_dates/attention_dates.ipynb",
+    "benchmarks/README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
+exclude_patterns = ["docs/_*", ".*", "**/__pycache__", "build", "dist"]
+nitpicky = True
+default_role = "py:obj"
+
+# The page on serving runs the server: it is left out of a build without it.
+if importlib.util.find_spec("fastattn.serve") is None:
+    exclude_patterns.append("docs/tutorials/serving.md")
+    suppress_warnings = ["toc.excluded"]
+
+# Markdown.
+myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+
+# Notebooks are run, but for the example, which is kept with what it printed.
+nb_execution_mode = "force"
+nb_execution_excludepatterns = ["examples/*/*"]
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # where `fastattn` is
+
+# Docstrings: prose with shapes, in reStructuredText, without sections.
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "Array"}
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
+# What other packages have, and what is no public name of a module, has no entry here to link to.
+nitpick_ignore_regex = [
+    ("py:obj", r".*"),
+    ("py:(class|exc)", r"(?!fastattn\.).*"),
+    ("py:class", r"fastattn\.layers\.(as_one|base|lstm|recurrent)\.\w+"),
+    ("py:class", r"fastattn\.models\.(base|config|initial|recurrent|searching)\.\w+"),
+    ("py:class", r"fastattn\.training\.(checkpoints|run|settings|text_model)\.\w+"),
+    ("py:class", r"fastattn\.data\.corpus\.Rows"),
+]
+
+# Pages that open from a folder: what they load is beside them.
+html_theme = "furo"
+html_title = "fastattn"
+html_static_path = ["_static"]
+templates_path = ["_templates"]
+html_css_files = ["fastattn.css"]
+html_additional_pages = {"index": "front.html"}  # where a folder is opened, and leads to the first page
+html_copy_source = False
+html_show_sphinx = False
+html_show_search_summary = False  # a browser does not read other pages from files
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0a5c8a", "color-brand-content": "#0a5c8a"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4ee", "color-brand-content": "#7cc4ee"},
+    "footer_icons": [],
+}
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+
+
+def _mathml(tex: str, block: bool) -> str:
+    return latex2mathml.tex2mathml(tex, as_block=block)
+
+
+def visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(f'<span class="math">{_mathml(node.astext(), False)}</span>')
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="math">{_mathml(node.astext(), True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Formulas are MathML, which browsers show without a script or a font from elsewhere."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.config.html_math_renderer_name = "mathml"
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+html_math_renderer = "mathml"
