@@ -5,18 +5,20 @@
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 import fastattn
 
-ROOT = Path(__file__).parents[1]
+logger = logging.getLogger(__name__)
 
 project = "fastattn"
 author = "the developers of fastattn"
@@ -40,7 +42,7 @@ default_role = "py:obj"
 # The page on serving runs the server: it is left out of a build without it.
 if importlib.util.find_spec("fastattn.serve") is None:
     exclude_patterns.append("docs/tutorials/serving.md")
-    suppress_warnings = ["toc.excluded"]
+    suppress_warnings = ["toc.excluded", "toc.not_readable"]
 
 # Markdown.
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline"]
@@ -92,24 +94,33 @@ pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
 
-def _mathml(tex: str, block: bool) -> str:
-    return latex2mathml.tex2mathml(tex, as_block=block)
+def _mathml(node: nodes.Node, block: bool) -> str:
+    try:
+        return latex2mathml.tex2mathml(node.astext(), as_block=block)
+    except MathError as error:
+        logger.warning("no formula: %s", error, location=node)
+        return ""
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(f'<span class="math">{_mathml(node.astext(), False)}</span>')
+    self.body.append(f'<span class="math">{_mathml(node, False)}</span>')
     raise nodes.SkipNode
 
 
 def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{_mathml(node.astext(), True)}</div>\n')
+    self.body.append(f'<div class="math">{_mathml(node, True)}</div>\n')
     raise nodes.SkipNode
+
+
+def plain_aliases(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None) -> Any:
+    """An alias of autodoc_type_aliases within a union by its name alone."""
+    return tuple(given and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", given) for given in (signature, returned))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas are MathML, which browsers show without a script or a font from elsewhere."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
-    app.config.html_math_renderer_name = "mathml"
+    app.connect("autodoc-process-signature", plain_aliases)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
