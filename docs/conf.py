@@ -40,7 +40,7 @@ nitpicky = True
 default_role = "py:obj"
 
 # The page on serving runs the server: it is left out of a build without it.
-if importlib.util.find_spec("fastattn.serve") is None:
+if importlib.util.find_spec("fastattn.serving") is None:
     exclude_patterns.append("docs/tutorials/serving.md")
     suppress_warnings = ["toc.excluded", "toc.not_readable"]
 
