@@ -4,8 +4,8 @@
   python -m docs FOLDER          there
   python -m docs --no-run        the notebooks as they stand, without running them: for a look at the text
 
-A warning is an error: a link that leads nowhere, a formula or a docstring that cannot be read, a cell that fails. The pages load
-nothing from elsewhere, and open from a folder. Needs the extra `docs`, and `asv` for the dashboard.
+A warning is an error: a link that leads nowhere, a formula or a docstring that cannot be read, a cell that fails. The pages
+load nothing from elsewhere, and open from a folder. Needs the extra `docs`, and `asv` for the dashboard.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""How Sphinx makes the site. The pages are those of the whole repository, so that a link between two of them is the same in both.
+"""How Sphinx makes the site, by `python -m docs`.
 
-    python -m docs OUT
+Its sources are those of the whole repository, so that a link between two pages is the same there and in the site.
 """
 
 import importlib.util
@@ -15,8 +15,6 @@ from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
-
-import fastattn
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +52,7 @@ nb_execution_mode = "force"
 nb_execution_excludepatterns = ["examples/*/*"]
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # where `fastattn` is
@@ -112,9 +111,9 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def plain_aliases(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None) -> Any:
-    """An alias of autodoc_type_aliases within a union by its name alone."""
-    return tuple(given and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", given) for given in (signature, returned))
+def plain_aliases(app: Sphinx, *object_: Any) -> tuple[str | None, ...]:
+    """Signature and returned type, the last two of what autodoc tells, with an alias within a union by its name alone."""
+    return tuple(given and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", given) for given in object_[-2:])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -31,6 +31,9 @@ def test_every_kernel_stands_in_the_table_and_on_its_page():
     assert {page for page, _ in rows} == set(PAGES) - {"index"}
     named = [(page, name) for page, names in rows if page != "bridge" for name in re.findall(r"`(\w+)`", names)]
     assert sorted(name for _, name in named) == sorted(reference.__all__)
-    shown = {page: text + (FOLDER / line).resolve().read_text(encoding="utf-8") for page, text in PAGES.items()
-             for line in re.findall(r"\{literalinclude\} (.*)", text)}
+    shown = {
+        page: text + (FOLDER / line).resolve().read_text(encoding="utf-8")
+        for page, text in PAGES.items()
+        for line in re.findall(r"\{literalinclude\} (.*)", text)
+    }
     assert [(page, name) for page, name in named if not re.search(rf"\b{name}\b", shown[page])] == []
