@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ logger = logging.getLogger(__name__)
 project = "fastattn"
 author = "the developers of fastattn"
 copyright = "the developers of fastattn, BSD-3-Clause"
-version = release = "0.1.0"
+version = release = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "version"
+]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "sphinx_copybutton"]
 root_doc = "docs/index"
