@@ -38,12 +38,13 @@ include_patterns = [
 ]
 exclude_patterns = ["docs/_*", ".*", "**/__pycache__", "build", "dist"]
 nitpicky = True
+suppress_warnings = ["myst-nb.lexer"]  # of a notebook that is not run
 default_role = "py:obj"
 
 # The page on serving runs the server: it is left out of a build without it.
 if importlib.util.find_spec("fastattn.serving") is None:
     exclude_patterns.append("docs/tutorials/serving.md")
-    suppress_warnings = ["toc.excluded", "toc.not_readable"]
+    suppress_warnings += ["toc.excluded", "toc.not_readable"]
 
 # Markdown.
 myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline"]
@@ -62,6 +63,7 @@ os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.envir
 
 # Docstrings: prose with shapes, in reStructuredText, without sections.
 autodoc_member_order = "bysource"
+autodoc_default_options = {"exclude-members": "forget, weights"}  # each layer has them: docs/api/layers.md says what they are
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "Array"}
