@@ -68,7 +68,6 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "Array"}
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 100
 # What other packages have, and what is no public name of a module, has no entry here to link to.
 nitpick_ignore_regex = [
     ("py:obj", r".*"),
@@ -85,6 +84,7 @@ html_title = "fastattn"
 html_static_path = ["_static"]
 templates_path = ["_templates"]
 html_css_files = ["fastattn.css"]
+html_js_files = ["fastattn.js"]
 html_additional_pages = {"index": "front.html"}  # where a folder is opened, and leads to the first page
 html_copy_source = False
 html_show_sphinx = False
@@ -94,7 +94,6 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#7cc4ee", "color-brand-content": "#7cc4ee"},
     "footer_icons": [],
 }
-pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
 
@@ -121,10 +120,18 @@ def plain_aliases(app: Sphinx, *object_: Any) -> tuple[str | None, ...]:
     return tuple(given and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", given) for given in object_[-2:])
 
 
+def level_of_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """A caption of the navigation has the role of a heading, which must say its level."""
+    tree = context.get("furo_navigation_tree")
+    if tree:
+        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas are MathML, which browsers show without a script or a font from elsewhere."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("autodoc-process-signature", plain_aliases)
+    app.connect("html-page-context", level_of_captions, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

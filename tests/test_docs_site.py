@@ -230,6 +230,21 @@ class TestInABrowser:
             button.send_keys("\n")
         assert len(seen) == 2
 
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_axe_finds_nothing_serious(self, browser, site, scheme):
+        axe = pytest.importorskip("axe_core_python", reason="axe is not installed: pip install 'fastattn[browser]'")
+        script = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+        run = "axe.run(document, {resultTypes: ['violations']}).then(arguments[arguments.length - 1])"
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        for name in ("index", "models", "mathematics/lstm", "api/layers", "tutorials/dates", "performance"):
+            self.open(browser, site / "docs" / f"{name}.html")
+            browser.execute_script("localStorage.clear()")
+            self.open(browser, site / "docs" / f"{name}.html")
+            browser.execute_script(script)
+            found = browser.execute_async_script(run)["violations"]
+            serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
+            assert serious == [], name
+
     def test_a_narrow_window_scrolls_no_page_sideways(self, browser, site):
         browser.set_window_size(500, 900)
         try:
