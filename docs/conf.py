@@ -67,6 +67,7 @@ autodoc_default_options = {"exclude-members": "forget, weights"}  # each layer h
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "Array"}
+autodoc_mock_imports = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]
 python_use_unqualified_type_names = True
 # What other packages have, and what is no public name of a module, has no entry here to link to.
 nitpick_ignore_regex = [
