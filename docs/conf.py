@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ autodoc_default_options = {"exclude-members": "forget, weights"}  # each layer h
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "Array"}
+import_module("fastattn.sklearn")  # before one of these is mocked, at which scikit-learn would look
 autodoc_mock_imports = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]
 python_use_unqualified_type_names = True
 # What other packages have, and what is no public name of a module, has no entry here to link to.
