@@ -5,7 +5,6 @@ Its sources are those of the whole repository, so that a link between two pages 
 
 import importlib.util
 import os
-import re
 import sys
 import tomllib
 from importlib import import_module
@@ -16,6 +15,7 @@ from docutils import nodes
 from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "Array"}
 import_module("fastattn.sklearn")  # before one of these is mocked, at which scikit-learn would look
 autodoc_mock_imports = [name for name in ("torch", "onnx") if importlib.util.find_spec(name) is None]
+TypeAliasForwardRef.__repr__ = lambda self: self.name  # an alias that is a part of a union, by its name alone
 python_use_unqualified_type_names = True
 # What other packages have, and what is no public name of a module, has no entry here to link to.
 nitpick_ignore_regex = [
@@ -118,11 +119,6 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def plain_aliases(app: Sphinx, *object_: Any) -> tuple[str | None, ...]:
-    """Signature and returned type, the last two of what autodoc tells, with an alias within a union by its name alone."""
-    return tuple(given and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", given) for given in object_[-2:])
-
-
 def level_of_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """A caption of the navigation has the role of a heading, which must say its level."""
     tree = context.get("furo_navigation_tree")
@@ -133,7 +129,6 @@ def level_of_captions(app: Sphinx, page: str, template: str, context: dict[str, 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas are MathML, which browsers show without a script or a font from elsewhere."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
-    app.connect("autodoc-process-signature", plain_aliases)
     app.connect("html-page-context", level_of_captions, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
