@@ -39,9 +39,9 @@ def main() -> int:
     doctrees = out.parent / f"{out.name}.doctrees"
     sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", ROOT / "docs", "-d", doctrees, *options]
     status = subprocess.run([*sphinx, ROOT, out], cwd=ROOT).returncode
-    if not given.no_dashboard:
+    if not status and not given.no_dashboard:
         publish = [sys.executable, "-m", "benchmarks.dashboard", "--site", out / "dashboard"]
-        status = subprocess.run(publish, cwd=ROOT).returncode or status
+        status = subprocess.run(publish, cwd=ROOT).returncode
     if not status:
         print(f"the site is in {out}: open {out / 'index.html'}")
     return status

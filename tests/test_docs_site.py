@@ -238,8 +238,6 @@ class TestInABrowser:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         for name in ("index", "models", "mathematics/lstm", "api/layers", "tutorials/dates", "performance"):
             self.open(browser, site / "docs" / f"{name}.html")
-            browser.execute_script("localStorage.clear()")
-            self.open(browser, site / "docs" / f"{name}.html")
             browser.execute_script(script)
             found = browser.execute_async_script(run)["violations"]
             serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
