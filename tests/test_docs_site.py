@@ -179,8 +179,10 @@ def browser(tmp_path_factory):
 
 
 def requested(browser):
+    """What was asked for since the last call, but for what a new tab of the browser itself is made of."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [address for address in asked if not urlsplit(address).scheme.startswith("chrome")]
 
 
 @pytest.mark.slow
