@@ -126,9 +126,15 @@ def level_of_captions(app: Sphinx, page: str, template: str, context: dict[str, 
         context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
+def module_of_source(app: Sphinx, module: str, name: str) -> str | None:
+    """Where the source of a name stands: what a mock has decorated says the mock's own module."""
+    return module if autodoc_mock_imports and module.startswith("fastattn.interop") else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas are MathML, which browsers show without a script or a font from elsewhere."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("viewcode-follow-imported", module_of_source)
     app.connect("html-page-context", level_of_captions, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
