@@ -236,3 +236,17 @@ def test_everything_in_the_page_has_a_name(browser, address):
     assert browser.find_element("css selector", "html").get_attribute("lang") == "en"
     assert len(browser.find_elements("css selector", "#attention th[scope=col]")) == 3
     assert len(browser.find_elements("css selector", "h1")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, address, scheme):
+    axe = pytest.importorskip("axe_core_python", reason="axe is not installed: pip install 'fastattn[browser]'")
+    script = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    open_page(browser, address)
+    ask(browser, "abc")
+    browser.execute_script(script)
+    run = "axe.run(document, {resultTypes: ['violations']}).then(arguments[arguments.length - 1])"
+    found = browser.execute_async_script(run)["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
