@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
             batch_wait=arguments.batch_wait / 1000,
             version=version(),
         )
-        app.state.service.warm_up()
+        app.service.warm_up()
         print(f"{' and '.join(models)}: {address_of(listener)}", flush=True)
         if local_hosts(arguments.host) is None:
             print("fastattn: it is open to whoever reaches this machine; nobody is asked for a password", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -46,6 +44,12 @@ STOPPING = 10.0  # seconds that a batch may take when the server stops
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+class App(Door):
+    """The application with its door. service: what answers."""
+
+    service: Service
+
+
 def make_app(
     models: Mapping[str, Translator],
     limits: Limits | None = None,
@@ -54,12 +58,11 @@ def make_app(
     batch_size: int = SIZE,
     batch_wait: float = WAIT,
     version: str = "",
-) -> Starlette:
+) -> App:
     """An ASGI application that serves translators by their names, the first where a request names none.
 
     hosts: the names under which it may be asked (the Host header, without the port); None for any. batch_size, batch_wait: at
-    most so many texts share a batch, and the first of them waits so many seconds for others. ``app.state.service`` is what
-    answers.
+    most so many texts share a batch, and the first of them waits so many seconds for others.
     """
     limits = limits or Limits()
     metrics = Metrics()
@@ -80,13 +83,13 @@ def make_app(
         yield
         await asyncio.to_thread(service.batcher.close, STOPPING)
 
-    app = Starlette(
+    inside = Starlette(
         routes=routes,
-        middleware=[Middleware(Door, hosts=hosts, metrics=metrics, paths={route.path for route in routes})],
-        exception_handlers={RequestError: _refused, HTTPException: _http_error, 500: _failed},
+        exception_handlers={RequestError: _refused, HTTPException: _http_error, Exception: _failed},
         lifespan=lifespan,
     )
-    app.state.service = service
+    app = App(inside, hosts, metrics, {route.path for route in routes})
+    app.service = service
     return app
 
 
@@ -232,6 +235,5 @@ async def _http_error(request: Request, error: Any) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """A fault of ours, whose traceback is logged where the server runs, and not sent."""
-    logging.getLogger(__name__).error("%s %s failed", request.method, request.url.path, exc_info=error)
+    """A fault of ours. Its traceback is logged where the server runs, for Starlette raises it again; it is not sent."""
     return error_response(500, "the server failed; its log says how")

@@ -125,6 +125,7 @@ MODEL = _object(
         "target_tokens": TEXT,
         "features": {"type": ["array", "null"], "items": TEXT},
         "features_separator": TEXT,
+        "separator": TEXT,
         "normalization": TEXT,
         "max_target_tokens": COUNT,
         "facts": {"type": "object", "additionalProperties": TEXT},

@@ -10,7 +10,6 @@ from typing import Any
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-
 from .limits import Limits
 from .service import as_json
 
@@ -80,7 +79,7 @@ class ModelServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What is not answered within the time of grace is told that the server stops."""
-        batcher = self.config.app.state.service.batcher  # type: ignore[union-attr]
+        batcher = self.config.app.service.batcher  # type: ignore[union-attr]
         later = asyncio.get_running_loop().call_later(GRACE, batcher.close, 0)
         try:
             await super().shutdown(sockets)

@@ -118,6 +118,7 @@ class Service:
             "target_tokens": target.token_kind,
             "features": None if source.features is None else list(source.features),
             "features_separator": reading.features_separator,
+            "separator": reading.separator,
             "normalization": reading.normalization,
             "max_target_tokens": translator.max_target_tokens,
             "facts": dict(facts),
