@@ -1,4 +1,4 @@
-"""What may stand in a request: each field once, with its check, its default and its words, of which the description is made, too."""
+"""What may stand in a request: each field once, with its check, its default and its words; the description is made of it."""
 
 from __future__ import annotations
 

@@ -73,14 +73,15 @@ class ModelServer(Server):
         """Ten times a second."""
         if counter % 5 == 0:
             now = time.monotonic()
-            for connection in [*self.server_state.connections]:
-                connection.look(now)  # type: ignore[union-attr]
+            connections: list[Any] = [*self.server_state.connections]
+            for connection in connections:
+                connection.look(now)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What is not answered within the time of grace is told that the server stops."""
-        batcher = self.config.app.service.batcher  # type: ignore[union-attr]
-        later = asyncio.get_running_loop().call_later(GRACE, batcher.close, 0)
+        app: Any = self.config.app
+        later = asyncio.get_running_loop().call_later(GRACE, app.service.batcher.close, 0)
         try:
             await super().shutdown(sockets)
         finally:

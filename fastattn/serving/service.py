@@ -178,7 +178,8 @@ class Service:
         if isinstance(given, bytes):
             if given.startswith(GZIP):
                 raise Refused("the file is compressed; expected text in UTF-8", 415)
-            stream, pairs, places = PairsStream(FILE, translator.reading, given), [], []
+            pairs: list[tuple[str, str]] = []
+            stream, places = PairsStream(FILE, translator.reading, given), []
             try:
                 for pair in stream:
                     if len(pairs) == self.limits.max_pairs:
