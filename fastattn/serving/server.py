@@ -33,8 +33,9 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.waited_since = time.monotonic()
         if len(self.connections) > MAX_CONNECTIONS:
-            waited_for = [each for each in self.connections if each.waited_since is not None]
-            min(waited_for, key=lambda each: each.waited_since).transport.abort()
+            connections: list[Any] = [*self.connections]
+            connections = [each for each in connections if each.waited_since is not None]
+            min(connections, key=lambda each: each.waited_since).transport.abort()
 
     def on_response_complete(self) -> None:
         """The client's turn again."""
