@@ -132,9 +132,7 @@ class Batcher:
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
-            start = time.monotonic()
             self._answer(batch)
-            self._told(sum(len(texts) for _, texts in batch), time.monotonic() - start)
             del batch  # which holds the answers while the thread waits
 
     def _next(self) -> list[tuple[Job, list[str]]] | None:
@@ -180,8 +178,10 @@ class Batcher:
 
     def _answer(self, batch: list[tuple[Job, list[str]]]) -> None:
         """One that cannot be computed takes no other with it."""
+        together = [text for _, texts in batch for text in texts]
+        start = time.monotonic()
         try:
-            answers = iter(self._compute(batch[0][0].how, [text for _, texts in batch for text in texts]))
+            answers = iter(self._compute(batch[0][0].how, together))
         except Exception as error:
             if len(batch) == 1:
                 batch[0][0].fail(error)
@@ -189,5 +189,6 @@ class Batcher:
                 for each in batch:
                     self._answer([each])
             return
+        self._told(len(together), time.monotonic() - start)
         for job, texts in batch:
             job.add(list(islice(answers, len(texts))))

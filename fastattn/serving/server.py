@@ -35,7 +35,9 @@ class Connection(H11Protocol):
         if len(self.connections) > MAX_CONNECTIONS:
             connections: list[Any] = [*self.connections]
             connections = [each for each in connections if each.waited_since is not None]
-            min(connections, key=lambda each: each.waited_since).transport.abort()
+            oldest = min(connections, key=lambda each: each.waited_since)
+            self.connections.discard(oldest)  # it is found only once, though its end comes later
+            oldest.transport.abort()
 
     def on_response_complete(self) -> None:
         """The client's turn again."""

@@ -11,7 +11,7 @@ export function attentionMap(source, answer, title) {
     return make("p", { className: "quiet" }, `The map has ${rows.length} × ${source.length} weights, too many to draw.`);
   }
   const columns = source.map(seen);
-  const readout = make("p", { className: "readout", role: "status" }, "Move over the picture: mouse, touch, or arrow keys.");
+  const readout = make("p", { className: "readout" }, "Move over the picture: mouse, touch, or arrow keys.");
   const heads = columns.map((symbol) => {
     const head = make("th", { scope: "col", className: [...symbol].length > 3 ? "long" : "" }, make("bdi", {}, symbol));
     head.setAttribute("role", "columnheader");

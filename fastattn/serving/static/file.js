@@ -111,7 +111,7 @@ function evaluated(file, results) {
   const joined = join(results);
   const download = joined.map((row) => [row.source, row.targets.join(" | "), ...row.of.flatMap((o) => [o.answer, o.errors])]);
   const heads = ["source", "target", ...names.flatMap((n) => (several ? [`answer of ${n}`, `errors of ${n}`] : ["answer", "errors"]))];
-  parts.push(toolbar(file, heads, download), errorList(joined, names), confusionLists(results, several));
+  parts.push(errorList(joined, names, toolbar(file, heads, download)), confusionLists(results, several));
   return [said, make("div", {}, ...parts)];
 }
 
@@ -130,7 +130,7 @@ function join(results) {
   }));
 }
 
-function errorList(joined, names) {
+function errorList(joined, names, bar) {
   const wrong = (row, k) => row.of[k].errors > 0;
   const choices = [["wrong answers", (row) => row.of.some((_, k) => wrong(row, k))]];
   if (names.length > 1) {
@@ -167,10 +167,11 @@ function errorList(joined, names) {
   show(false);
   const label = make("label", { htmlFor: "shown-errors" }, "Show ");
   const hint = "In an answer that is wrong the upper line is expected, the lower given; what differs is marked, and ∅ stands where there is nothing.";
+  bar.prepend(make("span", {}, label, select));
   return make(
     "div",
     {},
-    make("div", { className: "toolbar" }, make("span", {}, label, select)),
+    bar,
     make("p", { className: "quiet" }, hint),
     list,
   );
