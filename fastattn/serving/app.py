@@ -176,7 +176,8 @@ class Handlers:
         said = request.headers.get("content-length", "0")
         is_large = said.isdecimal() and int(said) > most
         parts, size = [], 0
-        if not is_large or "expect" not in request.headers:  # who asks first need not send it
+        # Who asks first need not send it.
+        if not is_large or ("expect" not in request.headers and int(said) <= PASSED_OVER * most):
             try:
                 async with asyncio.timeout(self.limits.timeout / 2):
                     async for part in request.stream():

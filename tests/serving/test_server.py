@@ -103,6 +103,7 @@ class TestTheEnd:
             assert server.end(signal.SIGTERM)[0] == 143
             assert b'"answers":[{"text"' in everything(connection)
 
+    @pytest.mark.slow
     def test_what_takes_too_long_is_told(self, serve, folders):
         server = serve(folders[0], "--batch-wait", "60000")
         with connect(server, post({"texts": ["abc"]})) as connection:
