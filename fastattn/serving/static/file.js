@@ -102,7 +102,7 @@ function evaluated(file, results) {
       }),
     ),
   );
-  parts.push(tableOf("Figures", ["", ...names], rows));
+  parts.push(tableOf("Figures", ["figure", ...names], rows));
   if (unknown.some(Boolean)) {
     const told = results.map((each) => `${several ? `${each.model}: ` : ""}${counted(each.unknown_sources, "source")}`);
     parts.push(make("p", { className: "quiet" }, `With symbols that the model never saw: ${told.join(", ")}.`));
