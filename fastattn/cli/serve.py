@@ -55,7 +55,7 @@ def _add_arguments(parser: Parser) -> None:
         type=whole_number(1),
         default=SIZE,
         metavar="N",
-        help="so many texts share a batch at the most (default: %(default)s)",
+        help="so many texts share a batch at the most, fewer with a wide beam and of long texts (default: %(default)s)",
     )
     group.add_argument(
         "--batch-wait",

@@ -18,6 +18,9 @@ from typing import Any
 WAIT = 0.002
 SIZE = 64
 
+# So many characters of a text take a place in a batch, and what is left of them one more.
+PLACE = 64
+
 # What is computed: texts that are asked for in the same way -> an answer to each.
 Compute = Callable[[Any, list[str]], Sequence[Any]]
 
@@ -68,9 +71,9 @@ class Job(Future[list[Any]]):
 class Batcher:
     """A thread that computes what `submit` gives it, batch by batch.
 
-    compute: (how, texts) -> an answer to each text; ``how`` is what texts must have in common to share a batch. size(how): at
-    most so many texts share one. wait: so many seconds the first of a batch waits for others. limit: so many texts may wait.
-    told(count, seconds): called after each batch.
+    compute: (how, texts) -> an answer to each text; ``how`` is what texts must have in common to share a batch. size(how): so
+    many places a batch has; a text takes one, a long one more. wait: so many seconds the first of a batch waits for others.
+    limit: so many texts may wait. told(count, seconds): called after each batch.
 
     A request of many texts is computed in several batches, between which the others have their turn.
     """
@@ -163,16 +166,21 @@ class Batcher:
     def _take(self, how: Hashable, size: int) -> list[tuple[Job, list[str]]]:
         """Texts of all jobs of this kind: of each its share, and what is left of the room in the order of arrival."""
         alike = list(self._alike(how))
-        shares = dict.fromkeys(alike, 0)
+        counts, spent = dict.fromkeys(alike, 0), dict.fromkeys(alike, 0)
         room, share = size, max(1, size // len(alike))
         for most in (share, size):
             for job in alike:
-                more = min(most, room, job.waiting - shares[job])
-                shares[job] += more
-                room -= more
-        batch = [(job, job.take(count)) for job, count in shares.items() if count]
+                for text in islice(job.texts, job.taken + counts[job], None):
+                    places = 1 + len(text) // PLACE
+                    # One text goes in, however long, for else it would never do.
+                    if (places > room and room < size) or (spent[job] and spent[job] + places > most):
+                        break
+                    counts[job] += 1
+                    spent[job] += places
+                    room -= places
+        batch = [(job, job.take(count)) for job, count in counts.items() if count]
         # Whoever had a turn and is not done goes behind those that had none.
-        rest = [job for job in self._jobs if shares.get(job) and job.waiting]
+        rest = [job for job in self._jobs if counts.get(job) and job.waiting]
         self._jobs = deque([*(job for job in self._jobs if job not in rest and job.waiting), *rest])
         return batch
 

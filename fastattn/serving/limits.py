@@ -21,7 +21,7 @@ class Limits:
     max_beam: int = _limit(32, "hypotheses that a search follows")
     max_weights: int = _limit(1_000_000, "attention weights of an answer to a request")
     max_waiting: int = _limit(20_000, "texts that wait; what comes on top is refused with 503")
-    timeout: int = _limit(60, "seconds that a request may take, from its first byte to its last, waiting included")
+    timeout: int = _limit(120, "seconds that a request may take, from its first byte to its last, waiting included")
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -20,12 +20,12 @@ MARGIN = 2.0
 
 
 class Connection(H11Protocol):
-    """A connection whose client is waited for no longer than the limit of time: it sends its request, and takes its answer.
+    """A connection whose client is waited for no longer than ``patience``: it sends its request, and takes its answer.
 
     Where there are too many connections, the one that is waited for longest goes.
     """
 
-    patience = float(Limits().timeout)
+    patience = Limits().timeout / 2
     waited_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -114,7 +114,7 @@ def address_of(listener: socket.socket) -> str:
 
 def run(app: Any, listener: socket.socket, limits: Limits) -> None:
     """Serves until SIGINT or SIGTERM, which it then raises again: what stands around it sees the signal, too."""
-    protocol = type("Connection", (Connection,), {"patience": float(limits.timeout)})
+    protocol = type("Connection", (Connection,), {"patience": limits.timeout / 2})
     config = Config(
         app,
         http=protocol,

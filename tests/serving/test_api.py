@@ -8,7 +8,9 @@ import pytest
 
 pytest.importorskip("starlette", reason="starlette is not installed: pip install 'fastattn[serve]'")
 pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: pip install 'fastattn[serve]'")
-testclient = pytest.importorskip("starlette.testclient", reason="httpx2 is not installed", exc_type=(ImportError, RuntimeError))
+testclient = pytest.importorskip(
+    "starlette.testclient", reason="httpx2 is not installed", exc_type=(ImportError, RuntimeError, Warning)
+)
 
 from serving.servers import FAMILY, small  # noqa: E402
 

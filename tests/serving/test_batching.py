@@ -106,6 +106,16 @@ def test_a_long_list_lets_others_in(made):
     ]
 
 
+def test_a_long_text_takes_more_room(made):
+    """So that no batch takes much longer than others; the longest of all goes alone."""
+    batcher, slow = made(Slow(waits=False), wait=0.2, size=4)
+    texts = ["a" * 100, "b" * 100, "c", "d" * 1000, "e"]
+    jobs = [batcher.submit("a", texts[:3]), batcher.submit("a", texts[3:])]
+    assert [answer for job in jobs for answer in job.result(10)] == [text.upper() for text in texts]
+    assert all(sum(1 + len(text) // 64 for text in batch) <= 4 or len(batch) == 1 for _, batch in slow.batches)
+    assert len(slow.batches) < len(texts)
+
+
 def test_whoever_goes_away_is_not_computed_for(made):
     batcher, slow = made()
     batcher.submit("a", ["x"])

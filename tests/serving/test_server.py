@@ -210,7 +210,7 @@ class TestHostileClients:
             start = time.monotonic()
             for connection in (idle, half):
                 assert everything(connection) == b""
-            assert 1 < time.monotonic() - start < 8
+            assert 0.4 < time.monotonic() - start < 8
             with pytest.raises(ConnectionError):  # one byte after another is not enough
                 drip_on(drip)
             until(lambda: server.count("process_open_fds") <= open_now - 4)
