@@ -60,7 +60,7 @@ def _add_arguments(parser: Parser) -> None:
     group.add_argument(
         "--batch-wait",
         type=at_least_zero,
-        default=WAIT * 1000,
+        default=1000 * WAIT,
         metavar="MS",
         help="so many milliseconds the first text of a batch waits for others (default: %(default)s)",
     )

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastattn.data import PairsError, PairsStream
@@ -110,7 +111,9 @@ class Service:
 
     def _about(self, name: str, translator: Translator) -> dict[str, Any]:
         reading, source, target = translator.reading, translator.source_vocabulary, translator.target_vocabulary
-        facts = translator.facts() if len(translator.models) == 1 else []
+        facts = dict(translator.facts()) if len(translator.models) == 1 else {}
+        if "corpus" in facts:
+            facts["corpus"] = Path(facts["corpus"]).name  # where it lies is nobody's business
         return {
             "name": name,
             "attention": translator.has_attention,
@@ -121,7 +124,7 @@ class Service:
             "separator": reading.separator,
             "normalization": reading.normalization,
             "max_target_tokens": translator.max_target_tokens,
-            "facts": dict(facts),
+            "facts": facts,
         }
 
     async def translate(self, asked: Mapping[str, Any]) -> bytes:

@@ -403,6 +403,11 @@ class TestTheRest:
         assert content["limits"]["max_texts"] == 256
         assert content["models"][0]["facts"]["longest answer"] == "6 tokens"
 
+    def test_info_does_not_say_where_files_lie(self, ask):
+        translator = small(0)
+        translator.about["corpus"] = "/home/someone/pairs.tsv"
+        assert ask({"one": translator}).get("/info").json()["models"][0]["facts"]["corpus"] == "pairs.tsv"
+
     def test_health(self, client):
         assert (client.get("/health").status_code, client.get("/health").json()) == (200, {"status": "ok"})
         client.app.service.batcher.close()
