@@ -30,7 +30,7 @@ def flags():
 
 def test_each_option_stands_there_with_its_default():
     table = PAGE.split("## Options")[1].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `(--[a-z-]+) [A-Z]+` \| (?:`(.*?)`)? \|", table, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(--[a-z-]+) [A-Z]+` \| (?:`(.*?)` )?\|", table, re.MULTILINE))
     expected = {flag: "" if value == [] else str(value) for flag, value in flags().items()}
     assert rows == expected
     for field in fields(Limits):
