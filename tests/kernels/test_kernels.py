@@ -94,6 +94,17 @@ def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypa
             np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("K", "V"), [(1, 1), (1, 64), (2, 5), (37, 64), (37, 71), (700, 130), (37, 16), (600, 1000)])
+def test_a_row_alone_has_the_bits_that_it_has_among_others(dtype, K, V, rng):
+    # Few rows read the matrix where it stands, and more rows a packed copy of it.
+    x, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((40, 1, K), (K, V), (V,)))
+    together = compiled.affine_forward(x, W, b, None)
+    for count in (1, 3):
+        apart = [compiled.affine_forward(np.ascontiguousarray(x[n : n + count]), W, b, None) for n in range(0, 39, count)]
+        np.testing.assert_array_equal(np.concatenate(apart), together[:39])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_lets_go_of_all_arrays_that_it_makes(name):
     """A function that counts no references keeps an array for good if what it calls gives it one."""
