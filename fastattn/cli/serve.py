@@ -6,7 +6,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from .common import Parser, UserError, at_least_zero, choose_computing, version, whole_number
+from .common import Parser, UserError, at_least_zero, choose_computing, compiling_in_a_line, version, whole_number
 
 HOST = "127.0.0.1"
 PORT = 8000
@@ -105,7 +105,8 @@ def run(arguments: argparse.Namespace) -> None:
             batch_wait=arguments.batch_wait / 1000,
             version=version(),
         )
-        app.service.warm_up()
+        with compiling_in_a_line(has_bar=False):
+            app.service.warm_up()
         print(f"{' and '.join(models)}: {address_of(listener)}", flush=True)
         if local_hosts(arguments.host) is None:
             print("fastattn: it is open to whoever reaches this machine; nobody is asked for a password", file=sys.stderr)

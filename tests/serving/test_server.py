@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from serving.servers import small, until
+from serving.servers import ENVIRONMENT, small, until
 
 from fastattn.cli.main import parser, run
 
@@ -277,3 +277,15 @@ class TestCommand:
             130,
             "fastattn: it is open to whoever reaches this machine; nobody is asked for a password\nfastattn: interrupted\n",
         )
+
+    @pytest.mark.slow
+    def test_that_kernels_compile_is_said(self, folders, tmp_path):
+        environment = {**ENVIRONMENT, "FASTATTN_BACKEND": "compiled", "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-m", "fastattn", "serve", str(folders[0]), "--port", "0"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+            assert "http://127.0.0.1:" in process.stdout.readline()
+            process.terminate()
+            assert process.communicate(timeout=60)[1] == (
+                "fastattn: compiling kernels (once on this machine)\nfastattn: terminated\n"
+            )
