@@ -39,11 +39,12 @@ TESTS = {
     "sklearn": ["tests/test_sklearn.py", "tests/test_docs_python.py"],
     "torch": ["tests/interop/test_torch.py", "tests/layers/test_torch.py", "tests/models/test_torch.py"],
     "onnx": ["tests/interop/test_onnx.py", "tests/examples/test_onnx.py"],
+    "serve": ["tests/serving/test_api.py", "tests/serving/test_batching.py", "tests/serving/test_server.py"],
 }  # fmt: skip
 # What the tests of an extra need besides, from the extra `test`.
-ALSO = {"notebook": ("nbclient", "ipykernel"), "onnx": ("onnxruntime",), "evaluation": ("pyyaml",)}
+ALSO = {"notebook": ("nbclient", "ipykernel"), "onnx": ("onnxruntime",), "evaluation": ("pyyaml",), "serve": ("httpx2",)}
 
-# With the oldest packages alone: tests of whole processes in which any warning is an error, and matplotlib 3.8 has one of pyparsing.
+# Left out with the oldest packages: tests in which any warning of a process is an error; pyparsing warns of matplotlib 3.8.
 OLDEST = {
     "plot": [
         *("--deselect", "tests/cli/test_attention.py::test_the_picture_is_one"),
@@ -60,6 +61,7 @@ MISSES = {
     "sklearn": "import fastattn.sklearn",
     "torch": "import fastattn.interop.torch",
     "onnx": "import fastattn.interop.onnx",
+    "serve": "from fastattn.cli.serve import run; run(None)",
 }
 SENTENCE = r"\S.* needs \S+; install it with: pip install 'fastattn\[{}\]'"
 MISSING_PACKAGE = re.compile(r"SKIPPED.*(?:could not import|not installed).*")

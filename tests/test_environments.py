@@ -36,9 +36,8 @@ def test_a_requirement_without_a_bound_has_no_oldest():
 @pytest.mark.parametrize("extra", environments.MISSES)
 def test_an_extra_that_is_missing_is_one_sentence(extra):
     """As in an environment without it."""
-    packages = {"scikit-learn": "sklearn"}
-    names = [packages.get(name, name) for name in map(environments.named, EXTRAS[extra])]
-    names = ["tensorboardX" if name == "tensorboardx" else name for name in names]
+    modules = {"scikit-learn": "sklearn", "tensorboardx": "tensorboardX", "prometheus-client": "prometheus_client"}
+    names = [modules.get(name, name) for name in map(environments.named, EXTRAS[extra])]
     code = "\n".join(f"import sys; sys.modules[{name!r}] = None" for name in names)
     code += f"\ntry:\n    {environments.MISSES[extra]}\nexcept ImportError as error:\n    print(error)"
     said = run_python(code, PYTHONPATH=":".join(filter(None, sys.path))).strip()

@@ -74,7 +74,7 @@ def test_a_large_affine_map_gives_the_same_bits(sizes, padded, dtype, monkeypatc
     monkeypatch.setattr(affine, "_LARGE", 0)
     for threads in (1, 3):
         compiled.set_num_threads(threads)
-        monkeypatch.setattr(jit, "_SERIAL_BELOW", 0)
+        monkeypatch.setattr(jit, "SERIAL_BELOW", 0)
         given = CASES["affine"][0](compiled, Draw(dtype), *sizes, lengths_for(N, T, padded))
         for one, other in zip(expected, given):
             np.testing.assert_array_equal(one, other)
@@ -84,7 +84,7 @@ def test_a_large_affine_map_gives_the_same_bits(sizes, padded, dtype, monkeypatc
 @pytest.mark.parametrize("sizes", [(13, 4, 5, 67, 131), (2, 19, 16, 64, 64)], ids=str)
 @pytest.mark.parametrize("name", CASES)
 def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypatch):
-    monkeypatch.setattr(jit, "_SERIAL_BELOW", 0)  # divide even work as small as this
+    monkeypatch.setattr(jit, "SERIAL_BELOW", 0)  # divide even work as small as this
     sets = []
     for threads in (1, 2, 3, 5):
         compiled.set_num_threads(threads)
