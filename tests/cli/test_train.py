@@ -38,7 +38,7 @@ def test_from_pairs_to_answers(trained, pairs, module):
     assert "4 different characters in the sources" in output
     assert "embedding 8, hidden 24" in output
     assert "reference kernels, threads 1" in output
-    assert len(re.findall(r"^epoch \d+/12  loss .* tokens/s  .* s$", output, re.MULTILINE)) == 12
+    assert len(re.findall(r"^epoch \d+/12  loss \S+  learning rate \S+  .* tokens/s  .* s$", output, re.MULTILINE)) == 12
     history = [json.loads(line) for line in (trained / "model" / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 13))
     assert list(history[0])[:6] == ["epoch", "loss", "valid_loss", "valid_exact_match", "tokens_per_second", "seconds"]
