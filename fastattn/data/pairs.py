@@ -115,9 +115,16 @@ class PairsFile:
     blank_lines: int  # passed over
     comment_lines: int  # passed over
 
+    header_lines: int = 0  # 1 if the names of the columns stand there
+
     def passed_over(self) -> str:
         """See the function of this name."""
         return passed_over(self.blank_lines, self.comment_lines)
+
+    @property
+    def all_lines(self) -> int:
+        """How many lines the file has, those that hold no pair among them."""
+        return len(self.pairs) + self.blank_lines + self.comment_lines + self.header_lines
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Reading = PLAIN) -> PairsFile:
@@ -131,7 +138,7 @@ class PairsFile:
         for pair in stream:
             pairs.append(pair)
             lines.append(stream.line)
-        return cls(path, pairs, lines, stream.blank_lines, stream.comment_lines)
+        return cls(path, pairs, lines, stream.blank_lines, stream.comment_lines, int(reading.header))
 
 
 class PairsStream:
