@@ -97,8 +97,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--given",
         action="store_true",
-        help="look for no answers: write those that stand behind the sources and a tab, or in the target's column of FILE, or as "
-        '"target" in JSON, with the scores that the model gives them',
+        help="look for no answers: write those that are given, behind each source and a tab, in the target's column of FILE or "
+        'as "target" in JSON, with the scores that the model gives them',
     )
 
 
@@ -256,7 +256,7 @@ class Decoding:
 
 
 def _scored(translator: "Translator", sources: Sequence[str], asked: Sequence[dict[str, Any]]) -> list[list["Answer"]]:
-    """The "target" of each object as an answer, with its scores; none to a source without a token. SourceError for a bad one."""
+    """The "target" of each object as an answer with its scores; none to a source without a token. SourceError for a bad one."""
     from fastattn.training import Answer
 
     targets = [translator.reading.normalized(one.get("target", "")) for one in asked]

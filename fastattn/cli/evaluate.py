@@ -3,7 +3,7 @@
 import argparse
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,8 +216,10 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
         places.setdefault(source, place)
     if len(answers) == len(places):
         return answers
+    numbers: Sequence[int] = range(1, len(file.pairs) + 1)  # of the lines with an answer to a pair
     if len(answers) == file.all_lines:
-        answers = [answers[line - 1] for line in file.lines]
+        numbers = file.lines
+        answers = [answers[number - 1] for number in numbers]
     if len(answers) != len(file.pairs):
         expected = f"{len(file.pairs):,}, one for each pair"
         if len(places) < len(file.pairs):
@@ -228,7 +230,8 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
     for place, (source, _) in enumerate(file.pairs):
         first = places[source]
         if answers[place] != answers[first]:
-            raise UserError(f"{shown_name(path)}:{place + 1}: another answer than in line {first + 1}, to the same source; expected one")
+            where, other = f"{shown_name(path)}:{numbers[place]}", f"line {numbers[first]}"
+            raise UserError(f"{where}: another answer than in {other}, to the same source; expected one")
     return [answers[place] for place in places.values()]
 
 

@@ -185,7 +185,7 @@ class Sources:
 
 
 class Pairs:
-    """A line of a file -> its source and its target, as an object; both are "" of a comment, of a header and of a blank line."""
+    """A line of a file -> an object with its source and its target: both are "" of a comment, a header and a blank line."""
 
     def __init__(self, reading: "Reading"):
         self.reading = reading

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from fastattn.data.columns import Columns
 from fastattn.data.files import atomic_write
@@ -35,6 +35,18 @@ class PairsError(ValueError):
         place = name if line is None else f"{name}:{line}"
         super().__init__(f"{place}: {reason}")
         self.path, self.line, self.reason = path, line, reason
+
+
+def checked_pair(pair: object, number: int, name: str = "pairs") -> Pair:
+    """A source and a target. TypeError, which names the pair, for anything else."""
+    try:
+        source, target = cast("tuple[Any, Any]", () if isinstance(pair, str) else pair)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: pair {number} is {pair!r:.100}; expected (source, target)") from None
+    for side, text in zip(("source", "target"), (source, target)):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: the {side} of pair {number} is {text!r:.100}; expected a str")
+    return source, target
 
 
 def shown_name(path: str | os.PathLike[str]) -> str:

@@ -161,9 +161,11 @@ def test_given_answers_have_their_scores(model, second, library, fastattn_comman
 
 
 def test_what_is_found_and_then_given_has_the_same_scores(model, fastattn_command):
-    found = [json.loads(line) for line in fastattn_command("translate", model, "--beam", 3, "--jsonl", "abc", "da")[1].splitlines()]
-    lines = [f"{each['source']}\t{each['answers'][0]['text']}" for each in found]
-    given = [json.loads(line) for line in fastattn_command("translate", model, "--given", "--jsonl", *lines)[1].splitlines()]
+    def objects(*options):
+        return [json.loads(line) for line in fastattn_command("translate", model, "--jsonl", *options)[1].splitlines()]
+
+    found = objects("--beam", 3, "abc", "da")
+    given = objects("--given", *(f"{each['source']}\t{each['answers'][0]['text']}" for each in found))
     for one, other in zip(found, given, strict=True):
         of_one, of_other = (each["answers"][0]["token_log_probabilities"] for each in (one, other))
         assert of_other == pytest.approx(of_one, abs=1e-4)

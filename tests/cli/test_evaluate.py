@@ -144,6 +144,8 @@ def test_answers_may_be_as_many_as_the_lines(of_file):
     assert (code, err) == (0, "")
     assert of_file(["AY DH ER", "K AE"], content, *options) == (code, out, err)
     assert "token error rate      16.67% (1 error in 6 tokens)" in out
+    other = of_file(["", "", "AY DH ER", "IY DH ER", "", "K AE"], content, *options)[2]
+    assert other.endswith("answers.txt:4: another answer than in line 3, to the same source; expected one\n")
     assert of_file(["x"] * 5, content, *options)[2].endswith(
         "5 answers; expected 3, one for each pair, or 2, one for each different source, or 6, one for each line\n"
     )

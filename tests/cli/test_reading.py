@@ -181,7 +181,8 @@ def test_the_targets_of_a_file_as_given_answers(inflections, tmp_path, fastattn_
     path.write_text(f"{INFLECTIONS}\nrun\tran\n", encoding="utf-8")
     code, out, err = fastattn_command("translate", inflections, "--given", "--keep-going", "--input", path)
     with fastattn.use_backend("reference"):
-        given = load(inflections).log_probabilities([("walk\tV;PST", "walked"), ("run\tV;PST", "ran"), ("run\tV;3;SG;PRS", "runs")])
+        pairs = [("walk\tV;PST", "walked"), ("run\tV;PST", "ran"), ("run\tV;3;SG;PRS", "runs")]
+        given = load(inflections).log_probabilities(pairs)
     assert (code, [line.split("\t")[-1] for line in out.splitlines()]) == (1, ["", "walked", "ran", "runs", "", ""])
     assert [line.split("\t")[0] for line in out.splitlines() if line.strip()] == [f"{sum(each):.4f}" for each in given]
     assert f"{path}, line 6: 2 columns; expected 3 (source 1, target 2, features 3)" in err
