@@ -391,6 +391,22 @@ def test_a_line_says_which_epoch_was_kept_and_why(pairs, tmp_path, fastattn_comm
     assert [json.loads(line)["valid_token_error_rate"] > 0 for line in history] == [True, True]
 
 
+def test_held_out_symbols_that_no_training_pair_has_are_told(tmp_path, fastattn_command):
+    """As where one file is composed and the other is not."""
+    (tmp_path / "p.tsv").write_text("\u00e9a\tx\nab\ty\n", encoding="utf-8")
+    (tmp_path / "v.tsv").write_text("e\u0301a\tx\nab\tz\nb\ty\n", encoding="utf-8")
+    command = ["train", tmp_path / "p.tsv", "--valid", tmp_path / "v.tsv", "--out", tmp_path / "m", "--overwrite", *TINY]
+    code, out, err = fastattn_command(*command, "--epochs", 1)
+    assert (code, err) == (0, "")
+    said = "unseen     2 of 3 held-out pairs have symbols that no pair to train on has: 'e', U+0301, 'z'"
+    assert said in out.splitlines()
+    code, out, err = fastattn_command(*command, "--epochs", 1, "--normalization", "NFC")
+    said = "unseen     1 of 3 held-out pairs has symbols that no pair to train on has: 'z'"
+    assert said in out.splitlines()
+    (tmp_path / "v.tsv").write_text("ab\tx\n")
+    assert "unseen" not in fastattn_command(*command, "--epochs", 1)[1]
+
+
 def test_log_every_prints_lines_of_steps(pairs, tmp_path, fastattn_command):
     command = ["train", pairs, "--out", tmp_path / "m", "--epochs", 2, "--embedding", 3, "--hidden", 4, "--batch-size", 10]
     code, out, err = fastattn_command(*command, "--log-every", 5)
