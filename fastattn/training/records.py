@@ -76,6 +76,8 @@ def record_of(content: Mapping[str, Any]) -> EpochRecord:
 def epoch_line(record: EpochRecord, last: int | None) -> str:
     """An epoch in a line. last: the number of the last one."""
     parts = [f"epoch {record.epoch}/{last}", f"loss {record.loss:.4f}"]
+    if record.learning_rate is not None:
+        parts.append(f"learning rate {record.learning_rate:.3g}")
     if record.valid_loss is not None:
         held_out = [f"held out: loss {record.valid_loss:.4f}"]
         if record.valid_exact_match is not None:

@@ -30,7 +30,7 @@ from fastattn.data import (
 )
 from fastattn.data.files import finish_set, is_temporary, manifest_bytes, write_set
 from fastattn.data.locks import LOCK
-from fastattn.data.pairs import Pair, passed_over, shown_name
+from fastattn.data.pairs import Pair, checked_pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 from fastattn.models.saved import digest_of
 
@@ -116,13 +116,8 @@ def _checked_pairs(name: str, pairs: Iterable[Pair], data: DataSettings) -> list
     check = SourceLimit(data)
     found = []
     for number, pair in enumerate(pairs, start=1):
-        try:
-            source, target = () if isinstance(pair, str) else pair
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: pair {number} is {pair!r:.100}; expected (source, target)") from None
+        source, target = checked_pair(pair, number, name)
         for side, text in zip(("source", "target"), (source, target)):
-            if not isinstance(text, str):
-                raise TypeError(f"{name}: the {side} of pair {number} is {text!r:.100}; expected a str")
             if not text.strip():
                 raise ValueError(f"{name}: the {side} of pair {number} is empty")
         try:

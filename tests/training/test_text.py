@@ -202,6 +202,20 @@ def test_answers_as_many_and_as_detailed_as_wanted(trained):
         trained.translate(texts, beam=1, n_best=2)
 
 
+@pytest.mark.parametrize("ask", ["score", "log_probabilities"])
+def test_what_is_no_pair_is_told_so(trained, ask):
+    for pairs, said in (
+        ([("abc", "cba"), ("abc",)], r"pairs: pair 2 is \('abc',\); expected \(source, target\)"),
+        (["ab"], r"pairs: pair 1 is 'ab'; expected \(source, target\)"),
+        ([("abc", None)], r"pairs: the target of pair 1 is None; expected a str"),
+    ):
+        with pytest.raises(TypeError, match=f"^{said}$"):
+            getattr(trained, ask)(pairs)
+    with pytest.raises(ValueError, match=r"^pairs holds no pair; expected at least 1$"):
+        trained.score([])
+    assert trained.log_probabilities([]) == []
+
+
 def test_a_score_is_that_of_the_answers(trained, tmp_path):
     answers = dict(zip(("abc", "dce"), trained.translate(["abc", "dce"])))
     pairs = [("abc", answers["abc"] + "!"), ("dce", answers["dce"]), ("abc", answers["abc"])]
