@@ -277,7 +277,7 @@ class Run(Generic[Model]):
         data = about.get("data")
         if differing := differences(self._data(), data if isinstance(data, dict) else {}):
             raise SettingsError(f"{self.folder} cannot be resumed with other data: {'; '.join(differing)}")
-        checkpoints.keep = self._checkpoints.keep
+        checkpoints.keep = self.settings.training.keep_checkpoints
         self._checkpoints, self._state = checkpoints, checkpoint.state
         try:
             run = checkpoint.state.part("run")
@@ -413,14 +413,14 @@ class Run(Generic[Model]):
 
     def _write(self, files: dict[str, bytes | str]) -> None:
         with interruptions_held():
-            self._check_ours()
+            if not self._is_ours():
+                raise _FolderLost
             write_set(self._folder, files)
             self._manifest = manifest_bytes(self._folder)
 
-    def _check_ours(self) -> None:
-        """_FolderLost where the folder was removed or replaced, or somebody has written to it who did not ask for the lock."""
-        if not self._lock.is_held or manifest_bytes(self._folder) != self._manifest:
-            raise _FolderLost
+    def _is_ours(self) -> bool:
+        """Not where the folder was removed or replaced, or somebody has written to it who did not ask for the lock."""
+        return self._lock.is_held and manifest_bytes(self._folder) == self._manifest
 
     def _between(self, where: Where) -> None:
         """Stops if a signal has come, to any rank; writes a checkpoint if it is time."""
@@ -448,11 +448,13 @@ class Run(Generic[Model]):
     def _write_checkpoint(self, where: Where = "step") -> None:
         """A TrainingWarning where it cannot be written; what was there is as it was."""
         began = time.monotonic()
+        is_lost = self.folder is not None and not self._is_ours()
+        if is_lost if self.communicator is None else any(self.communicator.allgather(is_lost)):
+            raise _FolderLost
         state = self._trainer.state()  # all ranks have a part in it
         if self.folder is None:
             return
         try:
-            self._check_ours()
             self._write_checkpoint_to(self._checkpoints, state, where)
         except OSError as error:
             warnings.warn(
