@@ -1,17 +1,68 @@
 """A command that several ranks of MPI run together: they leave together, or the job is ended, and one of them says why."""
 
+import ctypes
+import os
+import platform
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastattn.training.communicators import TIMEOUT, Watched, world
+from fastattn.training.communicators import TIMEOUT, Watched, launched, launched_as, require_mpi, world
 from fastattn.training.parallel import RankError
 
 from .common import SaidElsewhereError, Terminated, mendable
 
 # How long a rank that has failed waits for the others: if they have not failed, too, they wait for it elsewhere.
 SECONDS = 5.0
+
+
+_DIE_WITH_PARENT = 1  # of Linux's prctl
+
+
+def guarded() -> None:
+    """Goes on in a child, where a launcher has started this process; the process itself waits for it, and passes signals on.
+
+    So there is somebody to say of a rank that was killed which one it was: launchers kill the others at once, and mpich's
+    names any of them. The child dies with its parent. MissingExtraError without mpi4py.
+    """
+    require_mpi()
+    if launched() is None or not hasattr(os, "fork"):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent, child = os.getpid(), os.fork()
+    if child == 0:
+        _die_with(parent)
+        os.setpgid(0, 0)  # Ctrl-C in a terminal goes to all of a group: it comes from the parent alone
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os.kill(child, number))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        which = f"rank {launched_as()} (process {child} on {platform.node()})"
+        print(f"fastattn: {which} was ended by {signal.Signals(-code).name}; the job ends", file=sys.stderr, flush=True)
+        code = 128 - code
+    os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """This process is killed when its parent dies; on other systems than Linux it sees to that itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, int(signal.SIGKILL))
+    else:
+
+        def watch() -> None:
+            while os.getppid() == parent:
+                time.sleep(0.5)
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True, name="fastattn-parent").start()
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 @contextmanager

@@ -175,8 +175,9 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.wrong_usage("--mpi-timeout is for training on MPI: start it by mpiexec, or say --mpi")
         _train(arguments, settings, given, None)
         return
-    from .ranks import joined
+    from .ranks import guarded, joined
 
+    guarded()
     with joined(arguments.mpi_timeout) as communicator:
         _train(arguments, settings, given, communicator)
 

@@ -28,6 +28,7 @@ _CALLS = 7  # the tag of a roll call
 # of Slurm, for which a job of one is none.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _SLURM = "SLURM_STEP_NUM_TASKS"
+_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 
 
 class _LateError(Exception):
@@ -47,9 +48,19 @@ def launched(environment: Mapping[str, str] = os.environ) -> int | None:
     return int(of_slurm) if of_slurm.isdecimal() and int(of_slurm) > 1 else None
 
 
+def launched_as(environment: Mapping[str, str] = os.environ) -> str:
+    """The number of this process among them, as the launcher says it; "?" where it says none."""
+    return next((environment[name] for name in _RANKS if name in environment), "?")
+
+
+def require_mpi() -> None:
+    """MissingExtraError without mpi4py."""
+    require("mpi4py", "mpi", "training on MPI")
+
+
 def world(timeout: float = TIMEOUT) -> Watched:
     """All ranks. MissingExtraError without mpi4py; MpiError without MPI, or where it does not see what the launcher started."""
-    require("mpi4py", "mpi", "training on MPI")
+    require_mpi()
     try:
         mpi = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:

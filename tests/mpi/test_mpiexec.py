@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,7 +82,7 @@ def test_an_error_of_all_ranks_is_said_once(tmp_path, pairs, job):
     for ranks, flags, said in (
         (3, (), "there are 3 ranks; expected a power of two, for each to have a whole subtree of the shards"),
         (4, ("--shards", "2"), "there are 4 ranks, and a batch has 2 shards; expected at most a rank a shard"),
-        (2, ("--learning-rate", "1e30"), "the norm of the gradients is "),
+        (2, ("--learning-rate", "1e38"), "the norm of the gradients is "),
     ):
         code, _, err = job(ranks, "train", pairs, "--out", tmp_path / f"{ranks}", *SMALL, *flags).ended()
         assert code == 1
@@ -147,16 +148,20 @@ def assert_goes_on(folder, job):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1, 3])
 def test_a_rank_that_is_killed(tmp_path, pairs, job, rank):
-    """mpiexec ends the others at once, and says which process it was; the job has said which rank that is."""
+    """It is named, and mpiexec ends the others at once."""
     folder = tmp_path / "m"
     started = job(4, "train", pairs, "--out", folder, *ENDLESS, "--mpi-timeout", TIMEOUT)
-    process = started.steps(folder)[rank]
+    processes = started.steps(folder)
+    process = processes[rank]
     began = time.monotonic()
     os.kill(process, signal.SIGKILL)
-    code, out, err = started.ended(60)
+    code, _, err = started.ended(60)
     assert code != 0
-    assert time.monotonic() - began < 2 * TIMEOUT + 10
-    assert str(process) in (out + err).split("writing ", 1)[1]
+    assert time.monotonic() - began < TIMEOUT + 10
+    time.sleep(0.5)
+    assert not any(is_running(each) for each in processes)
+    assert f"fastattn: rank {rank} (process {process} on " in err
+    assert " was ended by SIGKILL; the job ends\n" in err
     assert_goes_on(folder, job)
 
 
@@ -181,11 +186,11 @@ def test_a_rank_that_is_stopped(tmp_path, pairs, job, rank):
 
 
 def is_running(process):
+    """Whether it is there, and not merely because nobody has asked how it ended."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
         return False
-    return True
 
 
 @pytest.mark.slow
