@@ -86,8 +86,9 @@ def test_an_error_of_all_ranks_is_said_once(tmp_path, pairs, job):
     ):
         code, _, err = job(ranks, "train", pairs, "--out", tmp_path / f"{ranks}", *SMALL, *flags).ended()
         assert code == 1
-        assert err.startswith((f"fastattn: {said}", "fastattn: the loss is "))
-        assert err.count("fastattn:") == 1
+        *_, last = err.splitlines()  # NumPy may have warned of an overflow before
+        assert last.startswith((f"fastattn: {said}", "fastattn: the loss is "))
+        assert err.count("expected") + err.count("may help") == 1
 
 
 DIFFERENT = """
