@@ -21,7 +21,7 @@ from fastattn.data import MissingExtraError, require
 
 TIMEOUT = 300.0
 _ANSWER = 5.0  # seconds, in which a rank that waits answers a roll call
-_SPIN = 0.001  # seconds of looking again and again, before a rank that waits leaves its core to others
+_SPIN = 0.05  # seconds of looking again and again: a message moves only meanwhile; then a rank that waits leaves its core
 _CALLS = 7  # the tag of a roll call
 
 # How many processes a launcher has started together, as it tells each of them: of mpich and those made of it, of Open MPI, and

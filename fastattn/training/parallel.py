@@ -230,12 +230,8 @@ class Division:
     # The gradient of a step.
 
     def new_line(self) -> Array:
-        """Zeros, for the gradients of a shard."""
-        if not self._spare:
-            return np.zeros(self._size, self._dtype)
-        line = self._spare.pop()
-        line[...] = 0
-        return line
+        """For the gradients of a shard, any numbers where they go, and zeros behind them."""
+        return self._spare.pop() if self._spare else np.zeros(self._size, self._dtype)
 
     def add_up(self, lines: Iterator[Array]) -> Array:
         """The sum of the gradients of this rank's shards, in the order of the tree. The lines are used up."""

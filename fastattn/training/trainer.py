@@ -538,7 +538,11 @@ class Trainer:
                 if step is not None:
                     model.step = step
                 line = division.new_line()
-                losses.append(self._add_up(pieces(shard), tokens, division.by_param(line), None))
+                sums = division.by_param(line)
+                if all(len(samples) * shard // shards == len(samples) * (shard + 1) // shards for samples in chosen):
+                    for empty in sums:
+                        empty[...] = 0
+                losses.append(self._add_up(pieces(shard), tokens, sums, None))
                 yield line
 
         failed: Exception | None = None
