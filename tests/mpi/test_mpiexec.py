@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers import skip_without_compiled_kernels
 
 import fastattn
 from fastattn.cli.main import run
@@ -17,7 +18,7 @@ from fastattn.data import MissingExtraError
 from fastattn.training import Settings, train
 from fastattn.training.communicators import MpiError, Watched, launched, world
 
-from .conftest import ENDLESS, ENVIRONMENT, SMALL, files
+from .conftest import ENDLESS, ENVIRONMENT, ROOT, SMALL, files, mpiexec
 
 TIMEOUT = 4
 
@@ -106,6 +107,23 @@ def test_other_settings_on_a_rank(tmp_path, pairs, job):
     code, _, err = job(2, "train", pairs, "--out", tmp_path / "m", *SMALL, program=(program,)).ended()
     assert (code, err) == (1, "fastattn: rank 1 cannot train with rank 0: training.seed is 5, and 0 on rank 0\n")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.slow
+def test_two_hundred_steps_of_the_dates():
+    """On the compiled kernels, with dropout, buckets and accumulation."""
+    pytest.importorskip("mpi4py")
+    skip_without_compiled_kernels()
+    if mpiexec() is None:
+        pytest.skip("there is no mpiexec")
+    command = [sys.executable, "-m", "benchmarks.ranks", "bits"]
+    environment = {**os.environ, **ENVIRONMENT, "FASTATTN_BACKEND": "compiled"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert last == "the same bits"
+    assert [line.partition(",")[0] for line in lines] == ["no MPI", "1 rank", "2 ranks", "4 ranks"]
+    assert all(": 200 steps, " in line for line in lines)
 
 
 # Signals.
