@@ -175,3 +175,21 @@ def _of_ranks() -> tuple[type[Exception], ...]:
     from fastattn.training.parallel import RankError, RanksDifferError
 
     return MpiError, RankError, RanksDifferError
+
+
+@contextmanager
+def compiling_in_a_line(*, has_bar: bool = True) -> Iterator[None]:
+    """That kernels compile is a line on standard error, once. has_bar: whether in a terminal a bar says it."""
+    from fastattn import backend
+    from fastattn.training.display import compiling_words
+
+    said = has_bar and sys.stderr.isatty()
+
+    def tell(count: int) -> None:
+        nonlocal said
+        if not said:
+            said = True
+            print(f"fastattn: {compiling_words()}", file=sys.stderr, flush=True)
+
+    with backend.compilation.told(tell):
+        yield
