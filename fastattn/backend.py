@@ -19,6 +19,7 @@ BACKENDS = ("compiled", "reference")
 
 _backend: str | None = None
 _num_threads: int | None = None
+_is_chosen = False  # by a call of set_num_threads
 _in_use = 0, 0  # a number of threads that was asked for, and that of those that there are
 _compiled: ModuleType | None = None  # only when it is imported whole, which takes a while
 _import_lock = threading.RLock()
@@ -116,8 +117,16 @@ def set_num_threads(n: int) -> None:
     ``n`` may exceed the number of cores: there are then as many threads as cores, for more would only be in each other's way.
     The reference set is NumPy's, whose own threads this does not touch.
     """
-    global _num_threads
+    global _num_threads, _is_chosen
     _num_threads = _checked_num_threads(n, "the number of threads")
+    _is_chosen = True
+
+
+def use_at_most(n: int) -> None:
+    """Let the compiled kernels use ``n`` threads, unless `set_num_threads` or FASTATTN_NUM_THREADS has said how many."""
+    global _num_threads
+    if not _is_chosen and not os.environ.get("FASTATTN_NUM_THREADS"):
+        _num_threads = _checked_num_threads(n, "the number of threads")
 
 
 def _most_threads() -> int:

@@ -13,6 +13,14 @@ class UserError(Exception):
     """Something that the user can mend: one line on standard error, and exit code 1."""
 
 
+class SaidElsewhereError(Exception):
+    """What another process of the same job says; ``code``: what this one ends with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Terminated(BaseException):
     """SIGTERM came."""
 
@@ -137,16 +145,36 @@ def choose_computing(backend_name: str | None = None, threads: int | None = None
 
 
 @contextmanager
-def warnings_in_a_line(category: type[Warning]) -> Iterator[None]:
-    """Warnings are lines on standard error, without the place in the code: all of this kind, the others as usual."""
+def warnings_in_a_line(category: type[Warning], shown: bool = True) -> Iterator[None]:
+    """Warnings are lines on standard error, without the place in the code: all of this kind, the others as usual.
+
+    shown: whether those of this kind are; where another process says the same, they are not.
+    """
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         print(f"fastattn: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", category)
+        warnings.simplefilter("always" if shown else "ignore", category)
         warnings.showwarning = show
         yield
+
+
+def mendable() -> tuple[type[Exception], ...]:
+    """The errors that are the user's to mend; any other is a fault of ours, and shows its traceback."""
+    from fastattn.data import CorpusError, MissingExtraError, PairsError
+    from fastattn.training import DivergedError, ModelFolderError, SettingsError, SourceError
+
+    mendable = (PairsError, CorpusError, MissingExtraError, DivergedError, ModelFolderError, SettingsError, SourceError)
+    return UserError, *mendable, *_of_ranks(), OSError
+
+
+def _of_ranks() -> tuple[type[Exception], ...]:
+    """The same, of a training on several ranks."""
+    from fastattn.training.communicators import MpiError
+    from fastattn.training.parallel import RankError, RanksDifferError
+
+    return MpiError, RankError, RanksDifferError
 
 
 @contextmanager

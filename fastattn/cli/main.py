@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import attention, dates, evaluate, export, info, serve, train, translate
-from .common import Parser, Terminated, UserError, version
+from .common import Parser, SaidElsewhereError, Terminated, mendable, version
 
 EXIT_CODES = """exit codes:
   0 done; 1 an error that you can mend, said in one line on standard error; 2 wrong usage;
@@ -46,6 +46,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(error if error.args else "interrupted", 130)
     except Terminated as error:
         return _say(error if error.args else "terminated", 143)
+    except SaidElsewhereError as error:
+        return error.code
     except BrokenPipeError:
         # Nobody reads any more. What Python still has in its buffer must go somewhere when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,7 +55,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _say("out of memory; a smaller --batch-size or --hidden, or shorter lines, need less", 1)
     except Exception as error:
-        if not isinstance(error, _mendable()):
+        if not isinstance(error, mendable()):
             raise
         if isinstance(error, OSError) and error.filename is not None:
             return _say(f"{error.filename}: {error.strerror}", 1)
@@ -69,12 +71,3 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def _say(problem: object, code: int) -> int:
     print(f"fastattn: {problem}", file=sys.stderr)
     return code
-
-
-def _mendable() -> tuple[type[Exception], ...]:
-    """The errors that are the user's to mend; any other is a fault of ours, and shows its traceback."""
-    from fastattn.data import CorpusError, MissingExtraError, PairsError
-    from fastattn.training import DivergedError, ModelFolderError, SettingsError, SourceError
-
-    mendable = (PairsError, CorpusError, MissingExtraError, DivergedError, ModelFolderError, SettingsError, SourceError)
-    return UserError, *mendable, OSError

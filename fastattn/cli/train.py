@@ -1,6 +1,7 @@
 """`fastattn train`: a model from a file of pairs, or from the built-in corpus of dates."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,12 +14,14 @@ from .common import (
     UserError,
     choose_computing,
     compiling_in_a_line,
+    positive_number,
     warnings_in_a_line,
     whole_number,
 )
 
 if TYPE_CHECKING:
     from fastattn.training import Board, EpochRecord, Settings, StepRecord, TrainingRun
+    from fastattn.training.communicators import Watched
     from fastattn.training.kinds import Kind
     from fastattn.training.settings import Section
 
@@ -77,12 +80,26 @@ def _add_arguments(parser: Parser) -> None:
         "--threads",
         type=whole_number(1),
         metavar="N",
-        help="how many threads to use (default: FASTATTN_NUM_THREADS, or every core); the results are the same",
+        help="how many threads to use (default: FASTATTN_NUM_THREADS, or every core; on MPI a rank's share of its host's); the "
+        "results are the same",
     )
     computing.add_argument(
         "--backend",
         choices=("compiled", "reference"),
         help="the kernels: Numba's, or the slow ones in NumPy (default: FASTATTN_BACKEND, or compiled)",
+    )
+    computing.add_argument(
+        "--mpi",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="train on all processes that mpiexec or srun has started together (default: if one of them started this one); "
+        "needs the extra mpi: pip install 'fastattn[mpi]'",
+    )
+    computing.add_argument(
+        "--mpi-timeout",
+        type=positive_number,
+        metavar="SECONDS",
+        help="end the job where one of its processes lets the others wait for so long (default: 300)",
     )
 
 
@@ -158,19 +175,60 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write(settings.to_toml())
         return
 
-    from fastattn.data import require
-    from fastattn.training import DivergedError, TrainingRun, TrainingWarning, epoch_line
+    from fastattn.training.communicators import launched
 
+    is_on_mpi = launched() is not None if arguments.mpi is None else arguments.mpi
+    if not is_on_mpi:
+        if arguments.mpi_timeout is not None:
+            arguments.wrong_usage("--mpi-timeout is for training on MPI: start it by mpiexec, or say --mpi")
+        _train(arguments, settings, given, None)
+        return
+    from .ranks import guarded, joined
+
+    guarded()
+    with joined(arguments.mpi_timeout) as communicator:
+        _train(arguments, settings, given, communicator)
+
+
+def _train(
+    arguments: argparse.Namespace, settings: "Settings | None", given: dict[str, Any], communicator: "Watched | None"
+) -> None:
+    """The whole run; of several ranks the first alone prints."""
+    from fastattn.data import require
+    from fastattn.training import TrainingRun, TrainingWarning
+
+    is_first = communicator is None or communicator.rank == 0
     if arguments.plot:
         require("matplotlib", "plot", "--plot")
     if arguments.tensorboard is not None:
         require("tensorboardX", "tensorboard", "--tensorboard")
-    choose_computing(arguments.backend, arguments.threads)
-    with warnings_in_a_line(TrainingWarning):
+    choose_computing(arguments.backend, _threads(arguments, communicator))
+    with warnings_in_a_line(TrainingWarning, shown=is_first):
         if settings is None:
-            run = TrainingRun.resume(arguments.resume, **given)
+            run = TrainingRun.resume(arguments.resume, communicator=communicator, **given)
         else:
-            run = TrainingRun(settings, OUT if arguments.out is None else arguments.out, overwrite=arguments.overwrite)
+            folder = OUT if arguments.out is None else arguments.out
+            run = TrainingRun(settings, folder, overwrite=arguments.overwrite, communicator=communicator)
+    if not is_first:
+        with warnings_in_a_line(TrainingWarning, shown=False):
+            run.train()
+        return
+    _train_and_tell(arguments, run, communicator)
+
+
+def _threads(arguments: argparse.Namespace, communicator: "Watched | None") -> int | None:
+    """Those that were asked for, or a rank's share of its host's cores; None: those of a process by itself."""
+    from fastattn.training.parallel import share_of_cores
+
+    if communicator is None:
+        return arguments.threads
+    share = share_of_cores(communicator)  # a question to all ranks
+    return arguments.threads or (None if os.environ.get("FASTATTN_NUM_THREADS") else share)
+
+
+def _train_and_tell(arguments: argparse.Namespace, run: "TrainingRun", communicator: "Watched | None") -> None:
+    from fastattn.training import DivergedError, TrainingWarning, epoch_line
+
     board = None if arguments.tensorboard is None else _board(arguments.tensorboard)
     epochs, log_every = run.settings.training.epochs, run.settings.training.log_every
 
@@ -186,7 +244,7 @@ def run(arguments: argparse.Namespace) -> None:
             board.add_steps(record)
 
     try:
-        _announce(run)
+        _announce(run, communicator)
         with warnings_in_a_line(TrainingWarning), compiling_in_a_line():
             run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
@@ -252,7 +310,7 @@ def _word(text: str) -> str:
     return f"$'{''.join(escaped)}'"
 
 
-def _announce(run: "TrainingRun") -> None:
+def _announce(run: "TrainingRun", communicator: "Watched | None") -> None:
     """Prints what is about to happen."""
     from fastattn import backend
 
@@ -282,6 +340,8 @@ def _announce(run: "TrainingRun") -> None:
     print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
+    if communicator is not None:
+        print(f"ranks      {communicator.in_words()}; shards of a batch {training.shards or 1}")
     if run.checkpoint is not None:
         print(f"resuming   after step {run.checkpoint:,}")
     print(f"writing    {run.folder}", flush=True)

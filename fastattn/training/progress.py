@@ -11,6 +11,7 @@ from fastattn.data import batches, token_batches
 from fastattn.layers.checks import Array
 
 from .averages import Checkpoints, MovingAverage
+from .parallel import Communicator, Division
 from .records import EpochRecord, History, StepRecord, record_of
 from .samples import Samples, StoredSamples
 from .schedule import Constant, Done, Schedule
@@ -94,6 +95,10 @@ class Run:
     learning_rate: float | None = None  # of the last step
     records: History = field(default_factory=History)
     is_steady: bool = False  # whether it stands where it could go on from
+    shards: int = 1  # of a step's batch
+    wire: str = "dense"
+    division: Division | None = None  # among the shards, if there are several
+    communicator: Communicator | None = None  # of several ranks
 
     def begin_epoch(self) -> None:
         self.in_epoch, self.place, self.meter, self.recent = True, 0, Meter(), []
@@ -125,7 +130,15 @@ class Run:
             "max_minutes": None if self.clock.limit == math.inf else self.clock.limit / 60,
             "samples": len(self.samples.source_lengths),
             "validation": 0 if self.validation is None else len(self.validation.source_lengths),
+            **({} if self.shards == 1 else {"shards": self.shards}),
+            **({"wire": self.wire} if self.wire == "bfloat16" else {}),
         }
+
+    def agree_on_time(self) -> None:
+        """On several ranks, where anything goes by the time, it is that of rank 0, and stands still until the next call."""
+        has_limit = self.clock.limit < math.inf or not isinstance(self.schedule, Constant | None)
+        if self.communicator is not None and has_limit:
+            self.clock.told, self.step_seconds = self.communicator.bcast((self.clock.running, self.step_seconds))
 
     def state(self) -> State:
         """Where it stands, to go on from."""

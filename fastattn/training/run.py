@@ -6,6 +6,7 @@ Here nothing is known of what a trained model is used for: a `Run` is told the c
 
 import contextlib
 import os
+import platform
 import tempfile
 import time
 import warnings
@@ -30,7 +31,7 @@ from fastattn.data import (
 )
 from fastattn.data.files import finish_set, is_temporary, manifest_bytes, write_set
 from fastattn.data.locks import LOCK
-from fastattn.data.pairs import Pair, checked_pair, passed_over, shown_name
+from fastattn.data.pairs import STANDARD_INPUT, Pair, checked_pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 from fastattn.models.saved import digest_of
 
@@ -39,6 +40,7 @@ from .checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, pairs_digest
 from .interruptions import Noted, interruptions_held, interruptions_noted
 from .model_folder import HISTORY, IN_MEMORY, ModelFolderError, history_text, holds_model, locked, model_files
 from .optimizer import SGD, Adam, AdamW, Optimizer
+from .parallel import SHARDS, Communicator, RankError, check_same, checked_shards, share_of_cores, together, versions
 from .progress import Where
 from .records import EpochRecord, History, Outcome, StepRecord, TrainingWarning, record_of
 from .settings import (
@@ -153,6 +155,10 @@ class Run(Generic[Model]):
     do; ``checkpoint``: the step of the last checkpoint, if there is one; ``outcome``: when `train` has ended, which weights
     were kept and why.
 
+    communicator: one of mpi4py's, whose ranks make the same run together, each on its share of the cores of its host: all of
+    them make such an object, and call ``train``. The first alone writes and shows progress, and has a ``folder``; on it alone
+    callbacks are called.
+
     ``make``: the class of the translator. pairs, valid: sources and targets, in place of the files that the settings name; a
     source with features is source, tab, features, as for `Translator.translate`.
 
@@ -172,12 +178,32 @@ class Run(Generic[Model]):
         overwrite: bool = False,
         make: Callable[..., Model] | None = None,
         resumed: tuple[Checkpoint, CheckpointFolder] | None = None,
+        communicator: Communicator | None = None,
     ) -> None:
         if make is not None:
             self.make = make
-        self.folder = None if folder is None else Path(folder)
-        given = Given.checked(settings, pairs, valid)
-        self.settings = _resolved(settings, given)
+        self.communicator = communicator
+        self._is_first = communicator is None or communicator.rank == 0
+        self._is_kept = folder is not None  # by the first
+        self.folder = None if folder is None or not self._is_first else Path(folder)
+        if communicator is not None:
+            backend.use_at_most(share_of_cores(communicator))
+            check_same(communicator, {**versions(), **_bound(settings)})
+            settings = _divided(settings, communicator, resumed is not None)
+        with together(communicator):
+            given = Given.checked(settings, pairs, valid)
+            self.settings = _resolved(settings, given)
+        if communicator is not None and self.settings.data.token_cache is not None:
+            own = _turn(communicator)
+            for turn in range(3):
+                with together(communicator):
+                    if turn == own:
+                        _read_corpus(self.settings, given)  # who comes first writes what the others read
+        with together(communicator):
+            self._prepare(given, overwrite, resumed)
+
+    def _prepare(self, given: Given, overwrite: bool, resumed: tuple[Checkpoint, CheckpointFolder] | None) -> None:
+        """All that can fail on some ranks alone."""
         self._overwrite = overwrite or resumed is not None
         if self.folder is not None:
             _check_folder(self.folder, self._overwrite)
@@ -204,25 +230,26 @@ class Run(Generic[Model]):
             self._go_on_from(*resumed)
 
     @classmethod
-    def resume(cls, folder: str | os.PathLike[str], **choices: Any) -> Self:
+    def resume(cls, folder: str | os.PathLike[str], *, communicator: Communicator | None = None, **choices: Any) -> Self:
         """The run that was interrupted in this folder, ready to go on from its newest whole checkpoint.
 
         ``train`` then gives what the run would have given without the interruption, to the bit. choices: other settings, by
         their names; of those that would change the result, and of the data, none may differ. Pairs that were not in a file are
-        given again. A TrainingWarning names a damaged checkpoint, which is set aside.
+        given again. With a communicator any number of ranks may go on, up to the shards: the first reads the checkpoint. A
+        TrainingWarning names a damaged checkpoint, which is set aside.
 
         ModelFolderError where there is no whole checkpoint, or somebody else is writing to the folder; SettingsError, with what
         differs, for other settings or other data; and the errors of a new run.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
-        with locked(folder):
-            checkpoints = CheckpointFolder(folder, 1)
-            try:
-                checkpoint, damaged = checkpoints.newest()
-            except FileError as error:
-                raise ModelFolderError(error.path, error.reason) from error
+        found = None
+        with together(communicator):
+            if communicator is None or communicator.rank == 0:
+                found = _newest(folder)
+        if communicator is not None:
+            found = communicator.bcast(found)
+        assert found is not None
+        checkpoints, checkpoint, damaged = found
         for words in damaged:
             warnings.warn(f"{words}; the run goes on from {checkpoint.path.name}", TrainingWarning, stacklevel=2)
         try:
@@ -233,7 +260,7 @@ class Run(Generic[Model]):
         settings = before.replaced(**choices)
         if differing := differences(_bound(settings), _bound(before)):
             raise SettingsError(f"{folder} cannot be resumed with other settings: {'; '.join(differing)}")
-        return cls(settings, folder, **in_memory, resumed=(checkpoint, checkpoints))
+        return cls(settings, folder, **in_memory, resumed=(checkpoint, checkpoints), communicator=communicator)
 
     def _set_history(self, history: History) -> None:
         """The translator has the same list."""
@@ -245,7 +272,7 @@ class Run(Generic[Model]):
         data = about.get("data")
         if differing := differences(self._data(), data if isinstance(data, dict) else {}):
             raise SettingsError(f"{self.folder} cannot be resumed with other data: {'; '.join(differing)}")
-        checkpoints.keep = self._checkpoints.keep
+        checkpoints.keep = self.settings.training.keep_checkpoints
         self._checkpoints, self._state = checkpoints, checkpoint.state
         try:
             run = checkpoint.state.part("run")
@@ -259,7 +286,7 @@ class Run(Generic[Model]):
                 f"the run was begun with the {about.get('backend')} kernels, and goes on with the {backend.get_backend()} "
                 "ones: the last bits of the weights may differ",
                 TrainingWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def train(
@@ -284,12 +311,12 @@ class Run(Generic[Model]):
                 try:
                     self._train(tuple(callbacks), on_step, progress)
                 except _Stopped:
-                    if self.folder is not None and self.settings.training.checkpoint_every is not None:
+                    if self._is_kept and self.settings.training.checkpoint_every is not None:
                         self._write_checkpoint()
             except _FolderLost:
                 raise self._rescued() from None
             except StateError as error:
-                raise ModelFolderError(self._folder / CHECKPOINTS, f"the run cannot be resumed: {error}") from error
+                raise ModelFolderError(Path(self.folder or "") / CHECKPOINTS, f"the run cannot be resumed: {error}") from error
 
     @property
     def _folder(self) -> Path:
@@ -323,7 +350,7 @@ class Run(Generic[Model]):
             t = source_lengths = target_lengths = None
         else:
             x, source_lengths, t, target_lengths = self._train_pairs
-        trainer = self._trainer = Trainer(self.translator.model, _new_optimizer(training))
+        trainer = self._trainer = Trainer(self.translator.model, _new_optimizer(training), self.communicator)
         state, self._state = self._state, None
         trainer.fit(
             x,
@@ -334,7 +361,7 @@ class Run(Generic[Model]):
             source_lengths=source_lengths,
             target_lengths=target_lengths,
             validation_data=self._valid,
-            callbacks=[self._finish_epoch, *callbacks],
+            callbacks=[self._finish_epoch, *(callbacks if self._is_first else ())],
             schedule=training.new_schedule(),
             seed=training.seed,
             progress=progress,
@@ -347,15 +374,18 @@ class Run(Generic[Model]):
             average_count=training.average_count,
             ema=training.ema,
             max_minutes=training.max_minutes,
-            on_step=on_step,
+            on_step=on_step if self._is_first else None,
             log_every=training.log_every or LOG_EVERY,
             between=self._between,
             state=state,
+            shards=training.shards or 1,
+            wire=training.wire,  # type: ignore[arg-type]
         )
         self.outcome = self.translator.outcome = trainer.outcome
         self.translator.about = self._described()
-        if self.folder is not None and (training.average != "none" or not holds_model(self.folder)):
-            self._save()
+        with together(self.communicator):
+            if self.folder is not None and (training.average != "none" or not holds_model(self.folder)):
+                self._save()
 
     def _finish_epoch(self, record: EpochRecord) -> None:
         self.history.append(record)
@@ -378,22 +408,27 @@ class Run(Generic[Model]):
 
     def _write(self, files: dict[str, bytes | str]) -> None:
         with interruptions_held():
-            self._check_ours()
+            if not self._is_ours():
+                raise _FolderLost
             write_set(self._folder, files)
             self._manifest = manifest_bytes(self._folder)
 
-    def _check_ours(self) -> None:
-        """_FolderLost where the folder was removed or replaced, or somebody has written to it who did not ask for the lock."""
-        if not self._lock.is_held or manifest_bytes(self._folder) != self._manifest:
-            raise _FolderLost
+    def _is_ours(self) -> bool:
+        """Not where the folder was removed or replaced, or somebody has written to it who did not ask for the lock."""
+        return self._lock.is_held and manifest_bytes(self._folder) == self._manifest
 
     def _between(self, where: Where) -> None:
-        """Stops if a signal has come; writes a checkpoint if it is time."""
-        if self._noted.number is not None:
+        """Stops if a signal has come, to any rank; writes a checkpoint if it is time."""
+        number, is_lost = self._noted.number, self._is_lost
+        is_time = where != "validation" and self._is_time(where)
+        if self.communicator is not None:
+            number, is_lost, is_time = _agreed(self.communicator, number, is_lost, is_time)
+        if number is not None:
+            self._noted.number = number  # it takes effect here, too
             raise _Stopped
-        if self._is_lost:
+        if is_lost:
             raise _FolderLost
-        if where != "validation" and self._is_time(where):
+        if is_time:
             self._write_checkpoint(where)
 
     def _is_time(self, where: Where) -> bool:
@@ -408,9 +443,14 @@ class Run(Generic[Model]):
     def _write_checkpoint(self, where: Where = "step") -> None:
         """A TrainingWarning where it cannot be written; what was there is as it was."""
         began = time.monotonic()
+        is_lost = self.folder is not None and not self._is_ours()
+        if is_lost if self.communicator is None else any(self.communicator.allgather(is_lost)):
+            raise _FolderLost
+        state = self._trainer.state()  # all ranks have a part in it
+        if self.folder is None:
+            return
         try:
-            self._check_ours()
-            self._write_checkpoint_to(self._checkpoints, where)
+            self._write_checkpoint_to(self._checkpoints, state, where)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint was written at step {self._trainer.step}: {error.filename}: {error.strerror or error}",
@@ -422,7 +462,7 @@ class Run(Generic[Model]):
         self._checkpointed = time.monotonic()
         self._cost = self._checkpointed - began
 
-    def _write_checkpoint_to(self, checkpoints: CheckpointFolder, where: Where) -> None:
+    def _write_checkpoint_to(self, checkpoints: CheckpointFolder, state: State, where: Where) -> None:
         about = {
             "settings": self.settings.to_toml(),
             "data": self._data(),
@@ -431,18 +471,21 @@ class Run(Generic[Model]):
         }
         is_best = where in ("epoch", "end") and bool(self.history[-1].best)
         trainer = self._trainer
-        checkpoints.write(about, trainer.state(), epoch=trainer.epoch, step=trainer.step, is_best=is_best)
+        checkpoints.write(about, state, epoch=trainer.epoch, step=trainer.step, is_best=is_best)
 
-    def _rescued(self) -> ModelFolderError:
+    def _rescued(self) -> ModelFolderError | RankError:
         """Saves in a new folder what the run has; the error that says so."""
         what = "was removed, or something else was written to it, while this run did"
+        state = self._trainer.state() if self.outcome is None else None
+        if self.folder is None:
+            return RankError(0, f"the folder {what}")
         for number in range(1, 1000):
             folder = self._folder.with_name(f"{self._folder.name}-rescued-{number}")
             with contextlib.suppress(FileExistsError):
                 try:
                     folder.mkdir(parents=True)
-                    if self.outcome is None:
-                        self._write_checkpoint_to(CheckpointFolder(folder, 1), "step")
+                    if state is not None:
+                        self._write_checkpoint_to(CheckpointFolder(folder, 1), state, "step")
                         return ModelFolderError(
                             self._folder,
                             f"{what}; where it stands is saved in {folder}: go on with fastattn train --resume {folder}",
@@ -494,6 +537,49 @@ class Run(Generic[Model]):
             return {}
         figures = {name: getattr(told, f"valid_{name}") for name in ("exact_match", "token_error_rate", "loss")}
         return {HELD_OUT: {"epochs": list(epochs), **{name: value for name, value in figures.items() if value is not None}}}
+
+
+def _newest(folder: Path) -> tuple[CheckpointFolder, Checkpoint, list[str]]:
+    """The newest whole checkpoint, and what is wrong with newer ones. ModelFolderError if there is none."""
+    if not folder.is_dir():
+        raise ModelFolderError(folder, "is not a folder" if folder.exists() else "no such folder")
+    with locked(folder):
+        checkpoints = CheckpointFolder(folder, 1)
+        try:
+            return checkpoints, *checkpoints.newest()
+        except FileError as error:
+            raise ModelFolderError(error.path, error.reason) from error
+
+
+def _agreed(communicator: Communicator, number: int | None, is_lost: bool, is_time: bool) -> tuple[int | None, bool, bool]:
+    """What is so on any rank."""
+    everywhere = np.empty((communicator.size, 3), np.int64)
+    communicator.Allgather(np.array([number or 0, is_lost, is_time], np.int64), everywhere)
+    signal, lost, time = everywhere.max(axis=0).tolist()
+    return signal or None, bool(lost), bool(time)
+
+
+def _turn(communicator: Communicator) -> int:
+    """When a rank comes to write what others may read: first rank 0, then a rank of each other host, then the others."""
+    hosts = communicator.allgather(platform.node())
+    if communicator.rank == 0:
+        return 0
+    return 1 if hosts.index(hosts[communicator.rank]) == communicator.rank else 2
+
+
+def _divided(settings: Settings, communicator: Communicator, is_resumed: bool) -> Settings:
+    """The settings with the shards that they have on MPI. SettingsError for more ranks than these."""
+    shards = settings.training.shards
+    if shards is None and not is_resumed:
+        shards = SHARDS
+        settings = settings.replaced(shards=shards)
+    try:
+        checked_shards(shards or 1, communicator.size)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    if settings.data.pairs == STANDARD_INPUT and communicator.size > 1:
+        raise SettingsError("data.pairs is -, but only one rank has the standard input; expected a file")
+    return settings
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

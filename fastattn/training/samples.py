@@ -14,6 +14,8 @@ from fastattn.data import END, StoredCorpus, trim
 from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
+from .checkpoints import pairs_digest
+
 
 class Counted:
     """What follows from the lengths (N,) of sources and targets, which count a target's start symbol."""
@@ -35,6 +37,19 @@ class Counted:
     def longest_answer(self) -> int:
         """The tokens that the decoder is to say at most, the end symbol counted."""
         return int(self.target_lengths.max()) - 1
+
+
+@dataclass(frozen=True)
+class Lengths(Counted):
+    """The lengths of some samples, of which nothing else has been read."""
+
+    source_lengths: Array
+    target_lengths: Array
+
+    @classmethod
+    def of(cls, samples: Counted, chosen: Array) -> Lengths:
+        """Those of the samples with these indices."""
+        return cls(samples.source_lengths[chosen], samples.target_lengths[chosen])
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,11 @@ class Samples(Counted):
         x, t = trim(self.x[chosen], source_lengths), trim(self.t[chosen], target_lengths)
         return Samples(x, t, source_lengths, target_lengths, self.padded)
 
+    @property
+    def digest(self) -> str:
+        """What tells them from others."""
+        return pairs_digest((self.x, self.source_lengths, self.t, self.target_lengths))
+
     def loss(self, model: Any) -> float:
         """Lengths are named only where there are some, so that a model with ``forward(x, t)`` can be trained too."""
         lengths = {}
@@ -136,6 +156,11 @@ class StoredSamples(Counted):
     def __init__(self, corpus: StoredCorpus) -> None:
         self.corpus = corpus
         self.source_lengths, self.target_lengths = corpus.source_lengths, corpus.target_lengths
+
+    @property
+    def digest(self) -> str:
+        """What tells them from others."""
+        return pairs_digest(self.corpus)
 
     def batch(self, chosen: Array) -> Samples:
         """The samples with these indices, cut to the longest of them."""

@@ -22,6 +22,7 @@ from fastattn.models import ModelConfig
 from fastattn.models.config import BRIDGES, DropoutRatios
 
 from .kinds import Choice, Column, Dropout, Kind, Number, Often, Switch, Text, Whole
+from .parallel import SHARDS, WIRES
 from .schedule import SCHEDULES, Schedule, make_schedule
 from .stopping import METRICS
 
@@ -277,6 +278,20 @@ class TrainingSettings(Section):
         replaces="batch_size",
     )
     accumulate: int = setting(1, Whole(1), "add up the gradients of so many batches for a step", "N")
+    shards: int | None = setting(
+        None,
+        Whole(1, instead="auto"),
+        "add up the gradients of so many parts of a batch in one fixed tree, a power of two: the results are then the same on "
+        "1, 2, 4, ... up to as many ranks of MPI; 1 for an undivided batch",
+        "S",
+        default_text=f"1; on MPI {SHARDS}",
+    )
+    wire: str = setting(
+        "dense",
+        Choice(WIRES),
+        "how gradients go from rank to rank: all, all but zeros, or rounded to 16 bits, with which the results depend on the "
+        "number of ranks",
+    )
     optimizer: str = setting("adam", Choice(("adam", "adamw", "sgd")), "how a step follows from the gradients")
     learning_rate: float = setting(0.002, Number(), "the optimizer's step size", "X")
     weight_decay: float | None = setting(
@@ -341,6 +356,8 @@ class TrainingSettings(Section):
                 f'training.weight_decay is {self.weight_decay}, but only optimizer = "adamw" has one, and optimizer is '
                 f"{self.optimizer!r}"
             )
+        if self.shards is not None and self.shards & (self.shards - 1):
+            raise SettingsError(f"training.shards is {self.shards}; expected a power of two: 1, 2, 4, 8, ...")
         if self.average != "none" and (self.ema or self.keep == "best"):
             other = f"training.ema is {self.ema}" if self.ema else 'training.keep is "best"'
             raise SettingsError(f"training.average is {self.average!r}, and {other}; expected one of them")

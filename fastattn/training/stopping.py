@@ -78,11 +78,17 @@ class Clock:
     def __init__(self, max_minutes: float | None, now: Callable[[], float] = time.perf_counter) -> None:
         limit = math.inf if max_minutes is None else 60 * checked_number("max_minutes", max_minutes, 0, low_is_allowed=False)
         self.now, self.began, self.limit, self.reserve = now, now(), limit, 0.0
+        self.told: float | None = None
+
+    @property
+    def running(self) -> float:
+        """The seconds since the clock was made."""
+        return self.now() - self.began
 
     @property
     def seconds(self) -> float:
-        """Since the clock was made."""
-        return self.now() - self.began
+        """The same, or what was told: several processes go by the clock of one."""
+        return self.running if self.told is None else self.told
 
     def state(self) -> State:
         """To go on from: the time that was used counts."""

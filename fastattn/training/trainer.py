@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -20,14 +21,30 @@ from fastattn import backend
 from fastattn.data import StoredCorpus
 from fastattn.data.words import counted
 from fastattn.layers import checks
+from fastattn.layers.checks import Array
 
 from .averages import Checkpoints, MovingAverage, put, weights_of
 from .display import Display, new_display
 from .interruptions import interruptions_held
 from .optimizer import Optimizer, checked_number, global_norm
+from .parallel import (
+    SHARDS,
+    WIRES,
+    Alone,
+    Communicator,
+    Division,
+    check_same,
+    checked_shards,
+    digest_of_arrays,
+    digest_of_state,
+    share_of_cores,
+    tell_failures,
+    together,
+    versions,
+)
 from .progress import Meter, Run, Where
 from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning
-from .samples import Comparison, Samples, StoredSamples
+from .samples import Comparison, Counted, Lengths, Samples, StoredSamples
 from .schedule import SCHEDULES, Plateau, Schedule
 from .state import State, StateError, differences
 from .stopping import METRICS, Clock, Metric, Watch, rank_of, said, score_of
@@ -59,10 +76,15 @@ class Trainer:
     loss of every ``eval_interval`` steps of an epoch, and of the steps left at its end; ``epoch`` and ``step`` count
     over all fits. ``outcome``: which weights the last fit left in the model, and why (see `Outcome`).
 
+    communicator: one of mpi4py's, such as ``MPI.COMM_WORLD``: all of its ranks train the model together, each with a part of
+    every batch, and have the same weights afterwards (docs/many-machines.md). They do all the same: each makes such a trainer,
+    of the same model, and calls `fit` with the same. A rank uses its share of the cores of its host, unless the number of
+    threads has been set.
+
     TypeError for a model or an optimizer that lacks any of that.
     """
 
-    def __init__(self, model: Any, optimizer: Optimizer):
+    def __init__(self, model: Any, optimizer: Optimizer, communicator: Communicator | None = None):
         lacking = [name for name in ("params", "grads", "forward", "backward") if not hasattr(model, name)]
         if lacking or isinstance(model, type):
             raise TypeError(f"model is {model!r}; expected a model, with params, grads, forward and backward")
@@ -70,6 +92,9 @@ class Trainer:
             raise TypeError(f"optimizer is {optimizer!r}; expected an optimizer such as Adam(0.001), with an update")
         self.model = model
         self.optimizer = optimizer
+        self.communicator = communicator
+        if communicator is not None:
+            backend.use_at_most(share_of_cores(communicator))
         self.loss_list: list[float] = []
         self.epoch = 0
         self.step = 0
@@ -107,6 +132,8 @@ class Trainer:
         log_every: int = 100,
         between: Callable[[Where], object] | None = None,
         state: State | None = None,
+        shards: int | None = None,
+        wire: Literal["dense", "sparse", "bfloat16"] = "dense",
     ) -> History:
         """``max_epoch`` epochs over x (N, T1) and t (N, T2), token ids; returns a record of each (`History`).
 
@@ -141,7 +168,11 @@ class Trainer:
           callbacks of one, with "end" after those of the last. In it, but not in a validation, and after a fit that it ended by
           an exception, `Trainer.state` is the state of the fit. state: such a state, of the same data and options, to go on
           from: the bits are those of a fit that was never interrupted.
+        - shards: the parts of a step's batch whose gradients are added up in one fixed tree, a power of two; on so many ranks
+          the bits are the same as on one (docs/many-machines.md). None: 8 with a communicator, 1 without. 1: the batch is
+          undivided. wire: how gradients go from rank to rank.
 
+        With a communicator, callbacks, on_step and between are called on every rank, and between must do the same on each.
         Ctrl-C takes effect between updates, never within one; so the weights are those of a whole number of steps.
         A TrainingWarning says when the loss of an epoch is far above that of the first step. ValueError or TypeError for
         arguments that cannot be; DivergedError, before the weights are updated, when the loss or the norm of the gradients
@@ -156,6 +187,8 @@ class Trainer:
             checked_number("max_grad", max_grad, 0, low_is_allowed=False)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
+            if self.communicator is not None:
+                seed = self.communicator.bcast(seed)
         elif seed < 0:
             raise ValueError(f"seed is {seed}; expected at least 0")
         if batch_tokens is not None:
@@ -165,6 +198,15 @@ class Trainer:
         if isinstance(schedule, str):
             _check_choice("schedule", schedule, SCHEDULES)
             schedule = SCHEDULES[schedule]
+        _check_choice("wire", wire, WIRES)
+        communicator = self.communicator
+        if shards is None:
+            shards = SHARDS if communicator is not None else 1
+        shards = checked_shards(checks.size("shards", shards), 1 if communicator is None else communicator.size)
+        if shards > 1 and not isinstance(self.optimizer, Optimizer):
+            raise TypeError(f"{type(self.optimizer).__name__} cannot be divided; expected one of fastattn's optimizers")
+        if communicator is not None and communicator.rank:
+            progress = False
         _check_choice("keep", keep, ("last", "best"))
         _check_choice("average", average, ("none", "last", "best"))
         average_count = checks.size("average_count", average_count)
@@ -206,6 +248,9 @@ class Trainer:
             progress=progress,
             between=between,
             first_epoch=self.epoch + 1,
+            shards=shards,
+            wire=wire,
+            communicator=communicator if communicator is not None and communicator.size > 1 else None,
         )
         if batch_tokens is not None:
             run.order(self.epoch + 1)  # its errors come before anything changes
@@ -216,19 +261,26 @@ class Trainer:
                 raise
             except (ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError) as error:
                 raise StateError(f"the state is not one that a fit gave: {error!r:.200}") from error
+        if run.communicator is not None:
+            check_same(run.communicator, self._facts(run))
+        if shards > 1:
+            run.division = Division(communicator or Alone(), shards, wire, self.model.params, self.optimizer)
         return self._fit(run)
 
     def state(self) -> State:
         """Where the fit stands that is going on, or that an exception out of ``between`` has ended: `fit` goes on from it.
 
-        It has copies of all arrays. ValueError where there is no such fit; TypeError for an optimizer without a ``state``.
+        It has copies of all arrays. On several ranks it is the same on each, and all call it. ValueError where there is no such
+        fit; TypeError for an optimizer without a ``state``.
         """
         run = self._run
         if run is None or not run.is_steady:
             raise ValueError("no fit stands between two steps; expected a call within between, or after it ended a fit")
         if not hasattr(self.optimizer, "state"):
             raise TypeError(f"{type(self.optimizer).__name__} has no state; expected one of fastattn's optimizers")
-        optimizer = self.optimizer.state()
+        optimizer = self.optimizer.state() if run.division is None else run.division.optimizer_state()
+        if run.division is not None:
+            optimizer.numbers["numbers"]["lr"] = self.optimizer.lr
         if run.schedule is not None:
             optimizer.numbers["numbers"]["lr"] = run.base_lr
         numbers: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "options": run.options()}
@@ -257,6 +309,22 @@ class Trainer:
             self.model.step = masks["step"]
             for dropout, seed in zip(getattr(self.model, "dropouts", ()), masks["seeds"], strict=True):
                 dropout.seed = seed
+
+    def _facts(self, run: Run) -> dict[str, Any]:
+        """What must be the same on all ranks."""
+        masks = [(d.seed, d.ratio) for d in getattr(self.model, "dropouts", ())]
+        return {
+            **versions(),
+            **run.options(),
+            "wire": run.wire,
+            "the model": type(self.model).__name__,
+            "the weights": digest_of_arrays(self.model.params),
+            "dropout's masks": (getattr(self.model, "step", 0), masks),
+            "the optimizer": digest_of_state(self.optimizer.state()),
+            "the epoch": self.epoch,
+            "the samples": run.samples.digest,
+            "the validation data": None if run.validation is None else run.validation.digest,
+        }
 
     def _pause(self, run: Run, where: Where) -> None:
         """Lets others do something. In a validation the model may have other weights than its own."""
@@ -298,14 +366,16 @@ class Trainer:
                     if run.schedule is not None:
                         self.optimizer.lr = run.base_lr
                 self._warn_if_it_is_lost(run, meter.mean_loss)
+                run.agree_on_time()
                 stopped = run.clock.seconds
                 with weights_of(self.model.params, run.ema.mean if run.ema else None):
                     record = self._finish_epoch(run, meter, run.learning_rate)
                     records.append(record)
                     display.end_epoch(record)
-                    with display.cleared():
+                    with display.cleared(), together(run.communicator):
                         for callback in run.callbacks:
                             callback(record)
+                run.agree_on_time()
                 run.end_epoch()
                 # The mean of several epochs is validated once more, in the end.
                 run.clock.reserve = (run.clock.seconds - stopped) * (2 if run.averages else 1)
@@ -317,6 +387,8 @@ class Trainer:
                     run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
                 self._pause(run, "end" if run.ended or run.epochs_done == run.max_epoch else "epoch")
             self.outcome = self._leave_weights(run, records)
+        if run.division is not None:
+            run.division.leave(self.model.params)
         self._run = None
         return records
 
@@ -325,14 +397,20 @@ class Trainer:
         _set_training(self.model, True)
         order = run.order(self.epoch)
         meter, recent = run.meter, run.recent
+        run.agree_on_time()
         began, compiled = time.perf_counter(), backend.compilation.seconds
         for step, chosen in enumerate([] if run.ended else order[run.place :], start=run.place + 1):
-            parts = [run.samples.batch(samples) for samples in chosen]
             if run.schedule is not None:
                 self.optimizer.lr = run.base_lr * run.schedule(run.done((step - 1) / len(order)))
             is_logged = run.on_step is not None and (run.steps + 1) % run.log_every == 0
             place = f"epoch {self.epoch}, step {step} of {len(order)}"
-            loss, norm = self._train_step(run, parts, is_logged, place)
+            parts: Sequence[Counted]
+            if run.division is None:
+                parts = batches = [run.samples.batch(samples) for samples in chosen]
+                loss, norm = self._train_step(run, batches, is_logged, place)
+            else:
+                parts = [Lengths.of(run.samples, samples) for samples in chosen]
+                loss, norm = self._train_step_in_shards(run, run.division, chosen, parts, place)
             if not run.steps:
                 run.first_loss = loss
             run.steps += 1
@@ -361,6 +439,7 @@ class Trainer:
                 began, compiled = time.perf_counter(), backend.compilation.seconds
             if run.steps > 1:  # the first may have loaded kernels
                 run.step_seconds = seconds
+            run.agree_on_time()
             if run.clock.is_up(run.step_seconds):
                 run.ended = f"the time, {run.clock.limit / 60:g} minutes, was up in epoch {self.epoch}"
             run.place, run.learning_rate = step, self._learning_rate
@@ -399,36 +478,93 @@ class Trainer:
         return loss
 
     def _accumulate(self, run: Run, parts: Sequence[Samples], place: str) -> float:
-        """The loss of all parts as one batch; its gradients are left in ``run.sums``.
+        """The loss of all parts as one batch; its gradients are left in ``run.sums``."""
+        if not run.sums:
+            run.sums = [np.empty_like(grad) for grad in self.model.grads]
+        tokens = sum(part.target_tokens for part in parts)
+        firsts = itertools.accumulate((len(part.x) for part in parts[:-1]), initial=0)
+        return self._add_up(zip(firsts, parts, strict=True), tokens, run.sums, place)
 
-        Each part has the weight of its target tokens. The parts' masks are those of one batch: of one step, and each
-        part's samples stand where they would.
+    def _add_up(self, parts: Iterable[tuple[int, Samples]], tokens: int, sums: Sequence[Array], place: str | None) -> float:
+        """The part that some parts of a batch have in its loss; that in its gradients is left in ``sums``.
+
+        Each part comes with the place of its first sample in the batch, and has the weight of its target tokens among those
+        of the batch. The parts' masks are those of one batch: of one step, and each part's samples stand where they would.
+        place: for a DivergedError; None: there is none.
         """
         model = self.model
-        if not run.sums:
-            run.sums = [np.empty_like(grad) for grad in model.grads]
         has_masks = hasattr(model, "step") and hasattr(model, "first_sample")
         before = (model.step, model.first_sample) if has_masks else (0, 0)
-        tokens = sum(part.target_tokens for part in parts)
-        total, samples = 0.0, 0
+        total = 0.0
         try:
-            for number, part in enumerate(parts):
+            for number, (first, part) in enumerate(parts):
                 if has_masks:
-                    model.step, model.first_sample = before[0], before[1] + samples
+                    model.step, model.first_sample = before[0], before[1] + first
                 weight = part.target_tokens / tokens
-                total += self._loss(part, place) * weight
+                total += (part.loss(model) if place is None else self._loss(part, place)) * weight
                 model.backward()
-                for summed, grad in zip(run.sums, model.grads, strict=True):
+                for summed, grad in zip(sums, model.grads, strict=True):
                     if number:
                         grad *= weight  # a backward overwrites it
                         summed += grad
                     else:
                         np.multiply(grad, weight, out=summed)
-                samples += len(part.x)
         finally:
             if has_masks:
                 model.first_sample = before[1]
         return total
+
+    def _train_step_in_shards(
+        self, run: Run, division: Division, chosen: Sequence[Array], parts: Sequence[Counted], place: str
+    ) -> tuple[float, float]:
+        """As `_train_step`: the loss and the norm of the sum of all shards, of which this rank has some.
+
+        chosen: the samples of each part. A shard has a piece of each, by its place among the shards; it may be empty.
+        """
+        model, shards = self.model, division.shards
+        tokens = sum(part.target_tokens for part in parts)
+        firsts = [*itertools.accumulate((len(samples) for samples in chosen[:-1]), initial=0)]
+        step = getattr(model, "step", None)
+        losses: list[float] = []
+
+        def pieces(shard: int) -> Iterator[tuple[int, Samples]]:
+            for first, samples in zip(firsts, chosen, strict=True):
+                begin, end = (len(samples) * number // shards for number in (shard, shard + 1))
+                if begin < end:
+                    yield first + begin, run.samples.batch(samples[begin:end])
+
+        def gradients() -> Iterator[Array]:
+            for shard in division.own:
+                if step is not None:
+                    model.step = step
+                line = division.new_line()
+                sums = division.by_param(line)
+                if all(len(samples) * shard // shards == len(samples) * (shard + 1) // shards for samples in chosen):
+                    for empty in sums:
+                        empty[...] = 0
+                losses.append(self._add_up(pieces(shard), tokens, sums, None))
+                yield line
+
+        failed: Exception | None = None
+        try:
+            total = division.add_up(gradients())
+        except Exception as error:
+            if run.communicator is None:
+                raise
+            failed = error
+        loss = sum(division.meet(losses, failed))
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
+        if step is not None:
+            model.step = step + 1  # also where all shards were empty
+        with interruptions_held():
+            norm = division.update(model.params, total, run.max_grad, self.optimizer.lr)
+            if not math.isfinite(norm):
+                raise DivergedError(f"the norm of the gradients is {norm} at {place}; a lower learning rate may help")
+            self.step += 1
+            if run.ema is not None:
+                run.ema.update(model.params)
+        return loss, norm
 
     @property
     def _learning_rate(self) -> float | None:
@@ -487,18 +623,35 @@ class Trainer:
         end_id, longest = samples.end_id, samples.longest_answer
         # Samples of like lengths together: the order changes nothing but the speed.
         order = np.lexsort((samples.target_lengths, samples.source_lengths))
-        total, answers = 0.0, Comparison()
+        batches = [order[first : first + run.batch_size] for first in range(0, len(order), run.batch_size)]
+        rank, ranks = (0, 1) if run.communicator is None else (run.communicator.rank, run.communicator.size)
+        found: list[tuple[float, Comparison]] = []
+        failed: Exception | None = None
         _set_training(self.model, False)
         try:
-            for first in range(0, len(order), run.batch_size):
-                batch = samples.batch(order[first : first + run.batch_size])
-                total += batch.loss(self.model) * batch.target_tokens
-                if can_generate:
-                    answers += batch.compare_answers(self.model, end_id, longest)
+            for first in range(0, len(batches), ranks):
+                if first + rank < len(batches) and failed is None:
+                    try:
+                        batch = samples.batch(batches[first + rank])
+                        loss = batch.loss(self.model) * batch.target_tokens
+                        answers = batch.compare_answers(self.model, end_id, longest) if can_generate else Comparison()
+                        found.append((loss, answers))
+                    except Exception as error:
+                        if run.communicator is None:
+                            raise
+                        failed = error  # told when all ranks have made all pauses
                 if run.in_epoch:  # and not of the mean in the end
                     self._pause(run, "validation")
         finally:
             _set_training(self.model, True)
+        if run.communicator is not None:
+            tell_failures(run.communicator, failed)
+            by_rank = run.communicator.allgather(found)
+            found = [one for together in itertools.zip_longest(*by_rank) for one in together if one is not None]
+        total, answers = 0.0, Comparison()
+        for loss, some in found:  # in the order of the batches
+            total += loss
+            answers += some
         loss = total / samples.target_tokens
         if not math.isfinite(loss):
             raise DivergedError(f"the validation loss is {loss} after epoch {self.epoch}, step {self.step} in all")

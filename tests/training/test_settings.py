@@ -78,6 +78,8 @@ OTHERS = {
         "batch_size": 17,
         "batch_tokens": 170,
         "accumulate": 3,
+        "shards": 4,
+        "wire": "bfloat16",
         "optimizer": "sgd",
         "learning_rate": 1e-07,
         "weight_decay": 0.5,
@@ -376,6 +378,7 @@ RUNS = [
     {"reverse_source": True, "valid_fraction": 0, "schedule": "constant", "max_grad": 0.5, "seed": 3, "attention": "general"},
     {"batch_tokens": 30, "batch_size": 64, "accumulate": 2, "schedule": "inverse_sqrt", "warmup_steps": 3, "dropout": 0.1},
     {"schedule": "cosine", "hold": 0.25, "average": "best", "average_count": 2, "metric": "loss", "normalization": "NFD"},
+    {"shards": 4, "dropout": 0.1, "accumulate": 2},
     {"schedule": "plateau", "plateau_factor": 0.1, "keep": "best", "patience": 1, "metric": "token_error_rate", "ema": 0.5},
 ]
 
@@ -417,6 +420,7 @@ DIFFERENT = [
     ({}, {"max_grad": 0.1}),
     ({}, {"batch_tokens": 20, "batch_size": 5}),
     ({}, {"accumulate": 2}),
+    ({}, {"shards": 2}),
     ({}, {"epochs": 3}),
     ({}, {"average": "last"}),
     ({"average": "last"}, {"average": "last", "average_count": 1}),
