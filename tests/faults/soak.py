@@ -77,7 +77,9 @@ class Soak:
         texts = [source for source, _ in self._pairs(self.size(1, 200), self.size(2, 60))]
         beam = self.size(1, 6)
         translator.translate(texts)
-        translator.search(texts[:20], beam=beam, n_best=beam, return_attention=bool(self.rounds % 2) and translator.has_attention)
+        translator.search(
+            texts[:20], beam=beam, n_best=beam, return_attention=bool(self.rounds % 2) and translator.has_attention
+        )
         translator.sample(texts[:10], seed=self.rounds, draws=2)
         translator.score(pairs[:20])
         self.answers += len(texts) + 20 + 20

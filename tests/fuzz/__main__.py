@@ -67,11 +67,15 @@ def _escaped(word: bytes) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("loader", help="pairs, vocabulary, config, toml, tensors, manifest, checkpoint, weights, corpus, history")
+    parser.add_argument(
+        "loader", help="pairs, vocabulary, config, toml, tensors, manifest, checkpoint, weights, corpus, history"
+    )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--runs", type=int, default=0, help="end after so many inputs, too")
     parser.add_argument("--out", type=Path, help="where findings are written; default: a new folder")
-    parser.add_argument("--corpus", type=Path, help="where inputs that reach new code are kept, and taken from; default: nowhere")
+    parser.add_argument(
+        "--corpus", type=Path, help="where inputs that reach new code are kept, and taken from; default: nowhere"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:

@@ -1,7 +1,7 @@
 """The loaders: what each is given, made of bytes; which errors it documents; and files that it reads.
 
-A target takes bytes and calls the loader; an error that is documented ends it, any other goes on. Digests are made to fit, where
-a file has some: what is behind them is what is to be reached. All files stand in a folder in memory, where there is one.
+A target takes bytes and calls the loader; an error that is documented ends it, any other goes on. Where a file has digests they
+are made to fit: what is behind them is to be reached. All files stand in a folder in memory, where there is one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import fastattn
 from fastattn.compat.dlfs2.weights import read_weights
 from fastattn.data import CorpusError, FileError, PairsError, PairsFile, Reading, Vocabulary, build_corpus, open_corpus
 from fastattn.data.files import MANIFEST, _manifest, read_set, write_folder, write_set
-from fastattn.data.reading import NORMALIZATIONS
 from fastattn.data.tensors import DTYPES, Tensors, TensorsError
 from fastattn.models.saved import digest_of, read_model, tensors_of
 from fastattn.training import ModelFolderError, Settings, SettingsError, TrainingRun, Translator, model_folder
@@ -39,7 +38,7 @@ PAIRS = [("ab", "x y"), ("bcd", "y zz"), ("d", "x")]
 
 @dataclass(frozen=True)
 class Target:
-    """``run``: bytes to the loader. ``seeds``: inputs that it reads, or refuses for one reason. ``words``: what stands in such."""
+    """``run``: bytes to the loader. ``seeds``: inputs that it reads, or refuses for one reason. ``words``: what is in them."""
 
     run: Callable[[bytes], None]
     seeds: Callable[[], list[bytes]]
@@ -410,16 +409,31 @@ TARGETS = {
         (*_JSON, "source", "target", "token_kind", "char", "space", "grapheme", "special", "symbols", "features", "\\ud800"),
     ),
     "config": Target(run_config, config_seeds, _JSON),
-    "toml": Target(run_toml, toml_seeds, ("[[", "]]", "'''", '"""', "0x", "0b1", "inf", "nan", "1979-05-27", "= {", "#", "\\u")),
+    "toml": Target(
+        run_toml, toml_seeds, ("[[", "]]", "'''", '"""', "0x", "0b1", "inf", "nan", "1979-05-27", "= {", "#", "\\u")
+    ),
     "tensors": Target(run_tensors, tensors_seeds, (*_JSON, *_TENSORS)),
     "manifest": Target(run_manifest, manifest_seeds, (*_JSON, "sha256", "bytes", "../", "/", "\\u0000", ".fastattn-")),
     "checkpoint": Target(run_checkpoint, checkpoint_seeds, (*_JSON, *_TENSORS)),
     "weights": Target(
         run_weights,
         weights_seeds,
-        ("numpy", "ndarray", "dtype", "_reconstruct", "_frombuffer", "_codecs", "encode", "latin1", "f4", "numpy._core.numeric"),
+        (
+            "numpy",
+            "ndarray",
+            "dtype",
+            "_reconstruct",
+            "_frombuffer",
+            "_codecs",
+            "encode",
+            "latin1",
+            "f4",
+            "numpy._core.numeric",
+        ),
     ),
-    "corpus": Target(run_corpus, corpus_seeds, (*_JSON, "made_of", "sha256", "rows", "ids", "dtype", "<u2", "<u4", "passed_over")),
+    "corpus": Target(
+        run_corpus, corpus_seeds, (*_JSON, "made_of", "sha256", "rows", "ids", "dtype", "<u2", "<u4", "passed_over")
+    ),
     "history": Target(run_history, history_seeds, (*_JSON, "epoch", "loss", "best", "step", "learning_rate")),
 }
 
