@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -350,7 +351,7 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
         entries = {name: {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])} for name, entry in files.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         entries = {}
-    if content != _manifest(entries) or any(not _is_plain(name) for name in entries):
+    if content != _manifest(entries) or not all(_is_plain(name) and _is_entry(entry) for name, entry in entries.items()):
         raise FileError(path, "is damaged: it is not as it was written")
     return entries
 
@@ -364,4 +365,13 @@ def _entries_so_far(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _is_plain(name: str) -> bool:
     """Whether a name stays in its folder."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
     return bool(name) and os.path.basename(name) == name and name not in (".", "..") and "\0" not in name
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether the digest is one, which stands in names of files, and the size can be."""
+    return re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None and 0 <= entry["bytes"] < 2**63

@@ -32,9 +32,12 @@ def fuzz(name: str, corpus: Path, out: Path, minutes: float, runs: int) -> None:
         import tomllib  # noqa: F401
 
         from tests.fuzz import targets
+    from tests.fuzz.mutations import Mutator
+
     target = targets.prepared(name)
     for number, seed in enumerate(target.seeds()):
         (corpus / f"seed-{number}").write_bytes(seed)
+    mutator = Mutator(target.seeds(), target.words, lambda data, size: atheris.Mutate(data, size))
     words = corpus.parent / "words"
     words.write_text("".join(f'"{_escaped(word.encode())}"\n' for word in target.words))
 
@@ -55,9 +58,20 @@ def fuzz(name: str, corpus: Path, out: Path, minutes: float, runs: int) -> None:
             (out / kind).write_bytes(data)
             print(f"found: {kind} in {len(data)} bytes", file=sys.stderr, flush=True)
 
-    limits = ["-rss_limit_mb=2048", f"-max_len={targets.LONGEST}", "-timeout=1200", f"-dict={words}", "-verbosity=1"]
+    # All seeds are kept, though they reach the same code, and inputs may be as long as one; else it is the short inputs, which
+    # are refused at once, that are followed.
+    limits = [
+        "-entropic=0",
+        "-rss_limit_mb=2048",
+        f"-max_len={targets.LONGEST}",
+        "-len_control=0",
+        "-keep_seed=1",
+        "-timeout=1200",
+    ]
     ends = [f"-max_total_time={60 * minutes:.0f}"] + ([f"-runs={runs}"] if runs else [])
-    atheris.Setup([sys.argv[0], *limits, *ends, f"-artifact_prefix={out}/", str(corpus)], one)
+    atheris.Setup(
+        [sys.argv[0], *limits, *ends, f"-artifact_prefix={out}/", f"-dict={words}", str(corpus)], one, custom_mutator=mutator
+    )
     atheris.Fuzz()
 
 

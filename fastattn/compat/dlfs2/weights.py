@@ -1,9 +1,9 @@
 """Weights in files: safetensors, and, to read only, pickles of a list of NumPy arrays.
 
-A pickle is a program, and may do anything. Here one is read in which the few functions that NumPy's arrays are made with
-are replaced by stand-ins, which hold what they are given and do nothing, and no other can be named. The
-arrays are then made here, from bytes whose number fits the shape. What is expected bounds the file's size, the operations in it, and
-the bytes that they make.
+A pickle is a program, and may do anything. Here one is read in which the few functions that NumPy's arrays are made with are
+replaced by stand-ins, which hold what they are given and do nothing, and no other can be named. The arrays are then made here,
+from bytes whose number fits the shape. What is expected bounds the file's size, the operations in it, and the bytes that they
+make.
 """
 
 from __future__ import annotations
