@@ -13,6 +13,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -248,6 +249,8 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
             _check_regular(path, status)
             if limit is not None and status.st_size > limit:
                 raise TooLargeError(path, f"has {status.st_size:,} bytes; expected at most {limit:,}")
+            if status.st_size > memory():
+                raise TooLargeError(path, f"has {status.st_size:,} bytes, more than this machine has memory")
             content = stream.read(status.st_size)
             if len(content) < status.st_size or stream.read(1):
                 raise FileError(path, "was changed while it was read")
@@ -258,6 +261,16 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
         raise FileError(path, "is a folder") from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror or error}") from error
+    except MemoryError:
+        raise TooLargeError(path, f"has {status.st_size:,} bytes, more than there is memory for") from None
+
+
+def memory() -> float:
+    """The bytes of this machine's memory; infinity where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _check_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
