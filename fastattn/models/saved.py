@@ -140,7 +140,13 @@ def text_of(content: object) -> str:
 
 
 def tensors_of(named_params: Mapping[str, Array], config: Mapping[str, Any], **told: Any) -> bytes:
-    """The file of the tensors, which names the config. told: what else its metadata tell, of JSON's types."""
+    """The file of the tensors, which names the config. told: what else its metadata tell, of JSON's types.
+
+    ValueError for NaN or infinity, with which no file is loaded: it would take the place of one that is.
+    """
+    for name, param in named_params.items():
+        if not np.isfinite(param).all():
+            raise ValueError(f"{name} holds NaN or infinity; a model that could not be loaded is not saved")
     # One entry, because safetensors writes several in any order: the same training gives the same bytes.
     metadata = {"fastattn": json.dumps({"config_sha256": digest_of(config), **told})}
     return safetensors_bytes(dict(named_params), metadata=metadata)

@@ -318,6 +318,12 @@ class TrainingSettings(Section):
         "keep an exponential moving average of the weights, with this decay a step, as in .999; 0 for none",
         "X",
     )
+    skip_nonfinite: int = setting(
+        0,
+        Whole(0),
+        "how many steps of the run may have a loss or gradients that are NaN or infinite, and be skipped; the next one ends it",
+        "N",
+    )
     max_minutes: float | None = setting(
         None, Number(instead="none"), "end in this time, validation and all; the schedule knows of it", "X"
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import re
 import resource
 import subprocess
@@ -41,7 +42,16 @@ def fuzz(name: str, corpus: Path, out: Path, minutes: float, runs: int) -> None:
     words = corpus.parent / "words"
     words.write_text("".join(f'"{_escaped(word.encode())}"\n' for word in target.words))
 
+    count, used, last = 0, 0.0, time.monotonic()
+
     def one(data: bytes) -> None:
+        nonlocal count, used, last
+        count += 1
+        now = time.monotonic()
+        used, last = used + min(now - last, 1.0), now  # a process that was stopped meanwhile did nothing
+        if used > 60 * minutes:
+            print(f"Done {count} runs", file=sys.stderr, flush=True)
+            os._exit(0)
         memory, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         kind = ""
         try:
@@ -67,8 +77,9 @@ def fuzz(name: str, corpus: Path, out: Path, minutes: float, runs: int) -> None:
         "-len_control=0",
         "-keep_seed=1",
         "-timeout=1200",
+        "-report_slow_units=1200",
     ]
-    ends = [f"-max_total_time={60 * minutes:.0f}"] + ([f"-runs={runs}"] if runs else [])
+    ends = [f"-runs={runs}"] if runs else []
     atheris.Setup(
         [sys.argv[0], *limits, *ends, f"-artifact_prefix={out}/", f"-dict={words}", str(corpus)], one, custom_mutator=mutator
     )
