@@ -149,8 +149,8 @@ class Run:
     def put(self, state: State, params: list[Array]) -> None:
         """Goes on from a state of a run with the same options. ValueError where it is not of that kind."""
         for name in KEPT:
-            setattr(self, name, state.number(name, *KEPT[name]))
-        self.skipped = state.number("skipped", int) if "skipped" in state.numbers else 0  # earlier versions had none
+            setattr(self, name, state.count(name) if KEPT[name] == (int,) else state.number(name, *KEPT[name]))
+        self.skipped = state.count("skipped") if "skipped" in state.numbers else 0  # earlier versions had none
         first_loss = state.number("first_loss", float, type(None))
         self.first_loss = math.nan if first_loss is None else first_loss
         self.scores, self.recent = ([float(x) for x in state.number(name, list)] for name in ("scores", "recent"))

@@ -255,13 +255,13 @@ class Trainer:
         run.put(of_run, params)
         self.optimizer.put(optimizer, params)
         put(self.model.params, params)
-        self.epoch, self.step = state.number("epoch", int), state.number("step", int)
+        self.epoch, self.step = state.count("epoch"), state.count("step")
         self.loss_list = [float(loss) for loss in state.arrays.get("loss_list", [])]
         if hasattr(self.model, "step"):
-            masks = state.number("masks", dict)
-            self.model.step = masks["step"]
-            for dropout, seed in zip(getattr(self.model, "dropouts", ()), masks["seeds"], strict=True):
-                dropout.seed = seed
+            masks = State(state.number("masks", dict))
+            self.model.step = masks.count("step")
+            for dropout, seed in zip(getattr(self.model, "dropouts", ()), masks.number("seeds", list), strict=True):
+                dropout.seed = checks.seed("seed", seed)
 
     def _pause(self, run: Run, where: Where) -> None:
         """Lets others do something. In a validation the model may have other weights than its own."""

@@ -1,11 +1,15 @@
 """A loss, a gradient or a weight that is NaN or infinite: no model and no checkpoint is written with it, a good one stays."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from safetensors.numpy import save as safetensors_bytes
 
 import fastattn
+from fastattn.data.files import write_folder
 from fastattn.training import DivergedError, Settings, TrainingRun, TrainingWarning, load, save
 from fastattn.training.trainer import Trainer
 
@@ -57,6 +61,20 @@ def test_an_infinite_weight_is_in_no_checkpoint(tmp_path, settings):
     resumed = TrainingRun.resume(run.folder)
     resumed.train(progress=False)
     assert same(resumed, whole)
+
+
+def test_a_checkpoint_with_nan_of_an_earlier_version_is_set_aside(tmp_path, finished):
+    folder = cut(finished.folder, tmp_path / "cut", 4)
+    newest = checkpoints(folder)[-1]
+    arrays = load_file(newest / "arrays.safetensors")
+    arrays["weights/2"][0] = np.nan
+    content = {"arrays.safetensors": safetensors_bytes(arrays), "state.json": (newest / "state.json").read_bytes()}
+    shutil.rmtree(newest)
+    write_folder(newest, content)
+    with pytest.warns(TrainingWarning, match="weights/2 holds NaN or infinity; it is set aside"):
+        run = TrainingRun.resume(folder)
+    run.train(progress=False)
+    assert same(run, finished)
 
 
 def test_an_infinite_weight_takes_no_models_place(tmp_path, settings):

@@ -15,7 +15,7 @@ import struct
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from safetensors.numpy import save as safetensors_bytes
 import fastattn
 from fastattn.compat.dlfs2.weights import read_weights
 from fastattn.data import CorpusError, FileError, PairsError, PairsFile, Reading, Vocabulary, build_corpus, open_corpus
+from fastattn.data.extras import MissingExtraError
 from fastattn.data.files import MANIFEST, _manifest, read_set, write_folder, write_set
 from fastattn.data.tensors import DTYPES, Tensors, TensorsError
 from fastattn.models.saved import digest_of, read_model, tensors_of
-from fastattn.training import ModelFolderError, Settings, SettingsError, TrainingRun, Translator, model_folder
+from fastattn.training import DivergedError, ModelFolderError, Settings, SettingsError, TrainingRun, Translator, model_folder
 from fastattn.training.checkpoints import CHECKPOINTS, STATE
 
 LONGEST = 8192  # bytes of an input
@@ -129,7 +130,7 @@ def load_files(files: dict[str, bytes]) -> None:
     """All that a folder with these files is read for; what was read answers."""
     try:
         made = Translator._of(model_folder.read_files(files))
-    except ModelFolderError:
+    except (ModelFolderError, MissingExtraError):
         return
     made.max_target_tokens = min(made.max_target_tokens, 3)
     with suppress(model_folder.ModelFolderError, fastattn.training.SourceError):
@@ -157,7 +158,7 @@ def run_vocabulary(data: bytes) -> None:
         for side in ("source", "target"):
             try:
                 vocabulary = Vocabulary.from_json(content.get(side))
-            except ValueError:
+            except (ValueError, MissingExtraError):
                 continue
             config["model"][f"{side}_vocabulary"] = len(vocabulary)
             assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
@@ -318,7 +319,7 @@ def run_checkpoint(data: bytes) -> None:
     def stop(where: str) -> None:
         raise _Enough
 
-    with suppress(ModelFolderError, SettingsError, PairsError, _Enough):
+    with suppress(ModelFolderError, SettingsError, PairsError, DivergedError, _Enough):
         run = TrainingRun.resume(place)
         run._between = stop  # type: ignore[method-assign, assignment]
         run.train(progress=False)
@@ -439,19 +440,21 @@ TARGETS = {
 
 
 def prepared(name: str) -> Target:
-    """The target, on the reference kernels: what reads files is the same on both sets."""
-    warnings.simplefilter("ignore")
-    np.seterr(all="ignore")
-    fastattn.set_backend("reference")
+    """The target, for a process that does nothing else."""
+    _KEPT_QUIET.enter_context(quiet())
+    fastattn.set_backend("reference")  # what reads files is the same on both sets
     return TARGETS[name]
 
 
-def all_inputs(name: str, found: Path) -> Iterator[tuple[str, bytes]]:
-    """The seeds of a target, and what was found."""
-    for number, seed in enumerate(TARGETS[name].seeds()):
-        yield f"seed {number}", seed
-    for path in sorted((found / name).glob("*")):
-        yield path.name, path.read_bytes()
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Weights that a file may hold overflow, and files are set aside: that is told, and not to be told here."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+_KEPT_QUIET = ExitStack()
 
 
 def traceback_place(error: BaseException) -> str:
