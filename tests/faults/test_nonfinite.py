@@ -1,6 +1,7 @@
 """A loss, a gradient or a weight that is NaN or infinite: no model and no checkpoint is written with it, a good one stays."""
 
 import math
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 import fastattn
 from fastattn.data.files import write_folder
-from fastattn.training import DivergedError, Settings, TrainingRun, TrainingWarning, load, save
+from fastattn.training import Adam, DivergedError, Settings, TrainingRun, TrainingWarning, load, save
 from fastattn.training.trainer import Trainer
 
 from .conftest import checkpoints, cut, same
@@ -130,3 +131,23 @@ def test_the_command_says_how_far_it_came(tmp_path, pairs, breaking, capsys):
     assert run([*command, "--out", str(tmp_path / "b"), "--skip-nonfinite", "1"]) == 0
     assert "step is skipped, 1 of at most 1" in capsys.readouterr().err
     assert Settings.read(tmp_path / "b" / "config.toml").training.skip_nonfinite == 1
+
+
+@pytest.mark.parametrize("value", [-1e30, 3e38])
+def test_a_recurrent_weight_that_saturates_every_gate(value, backend, rng):
+    """The loss is that of both sets; gradients that are none, as the compiled set's may be, reach no weight."""
+    model = fastattn.AttentionSeq2seq(7, 3, 5, seed=1)
+    model.encoder.lstm.params[1][2, 3] = value
+    x, t = rng.integers(0, 7, (4, 6)), rng.integers(0, 7, (4, 5))
+    loss = model.forward(x, t)
+    with fastattn.use_backend("reference"), np.errstate(all="ignore"):
+        assert loss == pytest.approx(model.forward(x, t), rel=1e-5)
+    model.step = 0
+    before = [param.copy() for param in model.params]
+    try:
+        with np.errstate(all="ignore"):
+            Trainer(model, Adam(0.01)).fit(x, t, max_epoch=1, batch_size=4, progress=False)
+    except DivergedError as stopped:
+        assert re.search(r"the norm of the gradients is \S+ at epoch 1, step 1 of 1", str(stopped))  # noqa: PT017
+        assert all(np.array_equal(a, b) for a, b in zip(model.params, before, strict=True))
+    assert all(np.isfinite(param).all() for param in model.params)

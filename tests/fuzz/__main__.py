@@ -39,18 +39,19 @@ def fuzz(name: str, corpus: Path, out: Path, minutes: float, runs: int) -> None:
     for number, seed in enumerate(target.seeds()):
         (corpus / f"seed-{number}").write_bytes(seed)
     mutator = Mutator(target.seeds(), target.words, lambda data, size: atheris.Mutate(data, size))
-    words = corpus.parent / "words"
+    words = Path(tempfile.gettempdir()) / f"fastattn-fuzz-{os.getpid()}.words"
     words.write_text("".join(f'"{_escaped(word.encode())}"\n' for word in target.words))
 
     count, used, last = 0, 0.0, time.monotonic()
 
     def one(data: bytes) -> None:
-        nonlocal count, used, last
+        nonlocal used, last, count
         count += 1
         now = time.monotonic()
         used, last = used + min(now - last, 1.0), now  # a process that was stopped meanwhile did nothing
         if used > 60 * minutes:
             print(f"Done {count} runs", file=sys.stderr, flush=True)
+            words.unlink()
             os._exit(0)
         memory, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         kind = ""
