@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -11,12 +13,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from llvmlite import binding
+
 try:
     from asv.benchmarks import Benchmarks
     from asv.config import Config
-    from asv.machine import MachineCollection
+    from asv.machine import Machine, MachineCollection
     from asv.results import Results, iter_results_paths
-    from asv.util import UserError
+    from asv.util import UserError, load_json
 except ImportError:
     sys.exit("this needs asv, which is not installed: pip install 'fastattn[asv]'")
 
@@ -57,6 +61,27 @@ def commits_in(names: str) -> list[str]:
     return hashes
 
 
+def latest_release(commit: str) -> str | None:
+    """The newest version's tag, such as v0.1.0, among the commits before this one; None before the first."""
+    try:
+        return _git("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", f"{commit}^")
+    except Refusal:
+        return None
+
+
+def is_in(commit: str, other: str) -> bool:
+    """Whether a commit is another one or among those before it."""
+    try:
+        return _git("merge-base", commit, other) == commit
+    except (Refusal, IndexError):
+        return False
+
+
+def changes_of_what_runs(since: str) -> list[str]:
+    """The hashes of the commits up to HEAD that change what is measured, and not its documents or tests; the newest first."""
+    return _git("rev-list", f"{since}..HEAD", "--", "fastattn", "kernels", "pyproject.toml").split()
+
+
 def described(commit: str) -> str:
     """A commit's short hash and the first line of its message."""
     return _git("log", "-1", "--format=%h %s", commit)
@@ -90,14 +115,22 @@ def asv(log: Path, *arguments: str | Path) -> int:
         return subprocess.run(command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT).returncode
 
 
-def describe_machine(log: Path) -> None:
-    """Let asv know this machine, unless somebody has described it."""
+def this_machine() -> str:
+    """What the results call this machine: the kind of its processor and how many cores of it may be used, "zen4-2-cores"."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{binding.get_host_cpu_name().replace('znver', 'zen')}-{cores}-core{'s' if cores > 1 else ''}"
+
+
+def describe_machine(name: str) -> None:
+    """Let asv know this machine under a name, unless it does."""
+    path = MachineCollection.get_machine_file_path()
     try:
-        known = Path(MachineCollection.get_machine_file_path()).exists()
-    except UserError:
-        known = False
+        known = Path(path).exists() and name in load_json(path, MachineCollection.api_version)
+    except UserError as error:
+        raise Refusal(f"{path} cannot be read: {error}") from None
     if not known:
-        asv(log, "machine", "--yes")
+        # The system's version says nothing of speed, and changes.
+        MachineCollection.save(name, {**Machine.get_defaults(), "machine": name, "os": platform.system()})
 
 
 def load_results(folder: Path) -> tuple[list[Results], list[tuple[str, Path]]]:
@@ -160,7 +193,9 @@ def run_suites(folder: Path, log: Path, patterns: Sequence[str], *how: str) -> l
     """
     results_folder = folder / "results"
     config = write_config(folder, results_dir=str(results_folder))
-    asv(log, "run", "--config", config, *bench_options(patterns), *how)
+    name = this_machine()
+    describe_machine(name)
+    asv(log, "run", "--config", config, "--machine", name, *bench_options(patterns), *how)
     try:
         benchmarks = load_benchmarks(config, patterns)
     except UserError:

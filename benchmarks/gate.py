@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from .asv_runs import ROOT, Measurement, Refusal, bench_options, commit_hash, describe_machine, described, run_suites
+from .asv_runs import ROOT, Measurement, Refusal, bench_options, commit_hash, described, run_suites
 
 # What is compared unless told otherwise: the compiled kernels on all threads, memory, and the import.
 BENCHMARKS = (r"\('compiled'[,)]", r"^training\.PeakMemory", r"^starting\.timeraw_import")
@@ -129,7 +129,6 @@ def run(base: str, new: str, patterns: Sequence[str], rounds: int, limit: float,
         raise Refusal(f"base and new are the same commit: {described(new)}")
     print(f"base {described(base)}\nnew  {described(new)}", flush=True)
     gate = Gate(base, new, ROOT / ".asv" / "gate" / datetime.now().strftime("%Y-%m-%d-%H%M%S"))
-    describe_machine(gate.log)
 
     first = gate.measure(patterns, rounds)
     if not first.comparisons and not first.raised:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .asv_runs import Refusal, commit_hash, describe_machine, run_suites
+from .asv_runs import Refusal, commit_hash, run_suites
 
 
 def run(patterns: list[str]) -> int:
@@ -16,7 +16,6 @@ def run(patterns: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = folder / "asv.log"
-        describe_machine(log)
         here = ("-E", f"existing:{sys.executable}", "--set-commit-hash", commit_hash("HEAD"))
         run = run_suites(folder, log, patterns, *here, "--quick", "--show-stderr")
         if run is None:

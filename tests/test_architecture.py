@@ -11,9 +11,10 @@ import fastattn
 ROOT = Path(fastattn.__file__).parents[1]
 # What each part may import of the project, besides itself.
 ALLOWED = {
-    "cli": {"interop", "training", "evaluation", "drawing", "models", "data", "backend", "layers"},
+    "cli": {"serving", "interop", "training", "evaluation", "drawing", "models", "data", "backend", "layers"},
     "compat": {"training", "models", "data", "backend", "layers"},
     "interop": {"training", "models", "data", "backend", "layers"},  # and nothing but the command line imports it
+    "serving": {"training", "evaluation", "models", "data"},  # and nothing but the command line imports it
     "sklearn": {"training", "evaluation", "data", "backend"},
     "training": {"evaluation", "drawing", "models", "layers", "backend", "data"},
     "evaluation": {"data"},
@@ -27,6 +28,7 @@ KNOWS_NO_NUMBA = (
     "cli",
     "compat",
     "interop",
+    "serving",
     "sklearn",
     "training",
     "evaluation",

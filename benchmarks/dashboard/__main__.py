@@ -1,11 +1,12 @@
 """Measure commits if any are named, and publish the dashboard of all that has been measured, to be read without a network.
 
   python -m benchmarks.dashboard                         publish what there is
+  python -m benchmarks.dashboard --new                   measure what is new since this machine measured last
   python -m benchmarks.dashboard HEAD --serve            measure this commit first, and show the site
   python -m benchmarks.dashboard v0.1..HEAD --steps 10   backfill ten commits of a range
 
 Commits that have been measured are not measured again, but for what failed in them. Every commit's results are kept as soon as
-it is done, in benchmarks/results; a file there that cannot be read is told of and left out.
+it is done, in a folder of the kind of machine in benchmarks/results; a file there that cannot be read is told of and left out.
 """
 
 import argparse
@@ -20,15 +21,19 @@ from ..asv_runs import (
     HERE,
     ROOT,
     Refusal,
+    Results,
     UserError,
     asv,
     bench_options,
+    changes_of_what_runs,
     commits_in,
     describe_machine,
     described,
+    is_in,
     load_benchmarks,
     load_results,
     measurements,
+    this_machine,
     write_config,
 )
 from . import landing, series
@@ -47,7 +52,7 @@ def spread(commits: Sequence[str], count: int | None) -> list[str]:
 class Dashboard:
     """``results``: the folder of asv's results. ``site``: where the pages go, replaced as a whole when they are ready."""
 
-    def __init__(self, results: Path, site: Path, machine: str | None) -> None:
+    def __init__(self, results: Path, site: Path, machine: str) -> None:
         self.results, self.site, self.machine = results, site, machine
         WORK.mkdir(exist_ok=True)
         self.log = WORK / "dashboard.log"
@@ -59,23 +64,40 @@ class Dashboard:
             path.rename(path.with_name(f"{path.name}.damaged"))
             print(f"benchmarks.dashboard: {line}; it is now {path.name}.damaged", file=sys.stderr)
 
+    def _own_results(self) -> list[Results]:
+        """Those of this machine."""
+        return [result for result in load_results(self.results)[0] if result.params["machine"] == self.machine]
+
+    def new(self) -> list[str]:
+        """The commits that changed what is measured since the last one of HEAD's past that this machine has, the newest first.
+
+        HEAD where it has none.
+        """
+        known = [result for result in self._own_results() if is_in(result.commit_hash, "HEAD")]
+        if not known:
+            return commits_in("HEAD")
+        last = max(known, key=lambda result: result.date).commit_hash
+        found = changes_of_what_runs(last)
+        if not found:
+            print(f"nothing that is measured has changed since {described(last)}", flush=True)
+        return found
+
     def measure(self, commits: Sequence[str], patterns: Sequence[str]) -> None:
         """Each commit in asv's virtual environment. One that cannot be built or measured is told of, and the others go on.
 
         Refusal when no benchmark matches the patterns.
         """
-        options = bench_options(patterns)
-        describe_machine(self.log)
+        options = ["--machine", self.machine, *bench_options(patterns)]
+        describe_machine(self.machine)
         config = write_config(WORK / "dashboard", results_dir=str(self.results))
-        machine = [] if self.machine is None else ["--machine", self.machine]
         for i, commit in enumerate(commits, 1):
             print(f"{i} of {len(commits)}: {described(commit)}", flush=True)
-            status = asv(self.log, "run", "--config", config, "--skip-existing-successful", *machine, *options, f"{commit}^!")
+            status = asv(self.log, "run", "--config", config, "--skip-existing-successful", *options, f"{commit}^!")
             try:
                 benchmarks = load_benchmarks(config, patterns)
             except UserError:
                 raise Refusal(f"asv measured nothing; its own words are in {self.log}") from None
-            measured = [r for r in load_results(self.results)[0] if r.commit_hash == commit]
+            measured = [r for r in self._own_results() if r.commit_hash == commit]
             failed = [m.name for result in measured for m in measurements(benchmarks, result) if m.value is None]
             if not measured:
                 print(f"benchmarks.dashboard: nothing was measured; asv's own words are in {self.log}", file=sys.stderr)
@@ -123,20 +145,27 @@ def main() -> int:
         prog="python -m benchmarks.dashboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("commits", metavar="COMMITS", nargs="*", help="commits, or ranges as git writes them, to measure first")
-    parser.add_argument("--steps", type=int, metavar="N", help="measure N of these commits, evenly spread")
+    parser.add_argument(
+        "--new",
+        action="store_true",
+        help="measure the commits that changed what runs since the last one that this machine has; HEAD if it has none",
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="measure N of these commits, evenly spread, the newest first")
     parser.add_argument("--bench", action="append", default=[], metavar="REGEX", help="measure the benchmarks that match")
-    parser.add_argument("--machine", metavar="NAME", help="what the results call this machine (what `asv machine` says)")
+    parser.add_argument("--machine", metavar="NAME", help=f"what the results call this machine ({this_machine()})")
     parser.add_argument("--results", type=Path, default=HERE / "results", metavar="FOLDER", help="(benchmarks/results)")
     parser.add_argument("--site", type=Path, default=WORK / "site", metavar="FOLDER", help="where the pages go (.asv/site)")
     parser.add_argument("--serve", type=int, nargs="?", const=8000, metavar="PORT", help="then show the site here (8000)")
     given = parser.parse_args()
     if given.steps is not None and given.steps < 1:
         parser.error(f"--steps is {given.steps}; expected at least 1")
-    dashboard = Dashboard(given.results.resolve(), given.site.resolve(), given.machine)
+    dashboard = Dashboard(given.results.resolve(), given.site.resolve(), given.machine or this_machine())
     try:
         named = [commit for names in given.commits for commit in commits_in(names)]
-        commits = spread(list(dict.fromkeys(named)), given.steps)
         dashboard.set_damaged_aside()
+        if given.new:
+            named += dashboard.new()
+        commits = spread(list(dict.fromkeys(named)), given.steps)
         if commits:
             dashboard.measure(commits, given.bench)
         dashboard.publish()

@@ -1,4 +1,4 @@
-"""The page in front of asv's: how fast each kernel is today, and what the last commits changed."""
+"""The page in front of asv's: how fast each kernel is today, what changed since the last release, and what is slow."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,7 @@ from .series import Change, Commit, Machine, changes, geometric_mean
 
 GRAPHS = "asv/index.html"
 COMMITS_SHOWN = 12
+CHANGES_SHOWN = 8
 NOTABLE = 0.1  # a change of a time by less than a tenth is not listed
 
 _TIMED = re.compile(
@@ -52,6 +53,13 @@ def _time(seconds: float) -> str:
 def _graph(name: str, label: str) -> str:
     """A link to the graph of a benchmark."""
     return f'<a href="{GRAPHS}#{escape(name.partition("(")[0])}">{escape(label)}</a>'
+
+
+def _label(name: str) -> str:
+    """A benchmark of the compiled kernels in words: "Affine backward, g2p"."""
+    match = _TIMED.match(name)
+    assert match is not None
+    return f"{match['work']} {match['call']}, {' '.join(filter(None, (match['model'], match['which'])))}"
 
 
 def _sparkline(values: Sequence[float | None]) -> str:
@@ -138,7 +146,7 @@ def _kernel_table(timed: Sequence[_Timed]) -> str:
 
 def _change_table(heading: str, found: Iterable[Change]) -> str:
     rows = [
-        f"<tr><td>{_graph(c.name, c.name)}</td><td class='number'>{_time(c.before)} → {_time(c.after)}</td>"
+        f"<tr><td>{_graph(c.name, _label(c.name))}</td><td class='number'>{_time(c.before)} → {_time(c.after)}</td>"
         f"<td class='number'>{_ratio(c.ratio)}</td></tr>"
         for c in found
     ]
@@ -160,6 +168,66 @@ def _commit_table(commits: Sequence[Commit], names: Sequence[str]) -> str:
     return f"<table><tr><th>commit</th>{head}</tr>{''.join(reversed(rows))}</table>"
 
 
+def _slower_than_reference(timed: Sequence[_Timed]) -> list[_Timed]:
+    """The kernels that take longer than their NumPy twins, the worst first."""
+    found = [t for t in timed if t.speed_up is not None and t.speed_up < 1]
+    return sorted(found, key=lambda t: t.speed_up or 1)
+
+
+def _at_a_glance(machine: Machine, names: Sequence[str], timed: Sequence[_Timed]) -> str:
+    """What became faster or slower since the last release, and which kernel is slower than its NumPy twin."""
+    slow = _slower_than_reference(timed)
+    with_twin = sum(t.speed_up is not None for t in timed)
+    rows = [
+        f"<tr><td>{_graph(t.name, _label(t.name))}</td><td class='number'>{_time(t.time)}</td>"
+        f"<td class='number'><span class='slow'>{1 / (t.speed_up or 1):.2f} × as long</span></td></tr>"
+        for t in slow
+    ]
+    body = "".join(rows) or f"<tr><td class='soft'>none of {with_twin}</td></tr>"
+    twins = f"<div><h3>Slower than their NumPy twins</h3><table>{body}</table></div>" if with_twin else ""
+    beside = machine.since_release()
+    if beside is None:
+        return f"<div class='columns'>{twins}</div>"
+    name, before = beside
+    found = changes(before, machine.last, names)
+    slower = [c for c in found if _kind(c.ratio) == "slow"]
+    faster = [c for c in reversed(found) if _kind(c.ratio) == "fast"]
+    whole = f"all together {_ratio(geometric_mean([c.ratio for c in found]))}" if found else "nothing was measured of both"
+    return (
+        f"<h3>Since {escape(name)}</h3><p>Of {len(found)} times {len(faster)} are shorter and {len(slower)} longer by more "
+        f"than a tenth; {whole}. Commits are measured one after the other, on a machine that others may be using: what matters "
+        "is decided by the gate, which measures two in turns.</p>"
+        f"<div class='columns'>{_change_table('Slower', slower[:CHANGES_SHOWN])}"
+        f"{_change_table('Faster', faster[:CHANGES_SHOWN])}{twins}</div>"
+    )
+
+
+def _step_cell(timed: _Timed | None) -> str:
+    if timed is None:
+        return "<td></td>"
+    beside = [f"{timed.speed_up:.1f} ×" if timed.speed_up else "", f"{timed.of_peak:.0%}" if timed.of_peak else ""]
+    return f"<td>{_time(timed.time)} <span class='soft'>{', '.join(filter(None, beside))}</span></td>"
+
+
+def _side_by_side(machines: Sequence[Machine]) -> str:
+    """What the machines' training steps are, a column each. Only ratios of one machine can be compared with another's."""
+    steps = [
+        {(t.model, t.shape): t for t in (_Timed(n, m) for n in m.last.values if _TIMED.match(n)) if t.call == "step"}
+        for m in machines
+    ]
+    rows = []
+    for model, shape in dict.fromkeys(key for of_machine in steps for key in of_machine):
+        label = shape if model is None else f"{model} {shape}"
+        cells = "".join(_step_cell(of_machine.get((model, shape))) for of_machine in steps)
+        rows.append(f"<tr><td class='name'>{escape(label)}</td>{cells}</tr>")
+    head = "".join(f"<th><a href='#{escape(m.name)}'>{escape(m.name)}</a></th>" for m in machines)
+    return (
+        "<h2>The machines side by side</h2><p>A training step of the last commit that each has measured: its time, times as "
+        "fast as the NumPy reference there, and how much of that machine's peak. Times of different machines say nothing of "
+        f"commits, and stand in no line together.</p><table><tr><th>training step</th>{head}</tr>{''.join(rows)}</table>"
+    )
+
+
 def _section(machine: Machine) -> str:
     last = machine.last
     names = [name for name in last.values if _TIMED.match(name)]
@@ -169,9 +237,11 @@ def _section(machine: Machine) -> str:
     about = ", ".join(
         f"{machine.about[key]}{unit}" for key, unit in (("cpu", ""), ("num_cpu", " cores"), ("os", "")) if key in machine.about
     )
+    name = escape(machine.name)
     parts = [
-        f"<h2>{escape(machine.name)}: {escape(last.title)}</h2><p>{escape(about)}; compiled kernels on all threads, float32, "
-        "of this commit. The lines are the times of the last commits that were measured, from zero.</p>"
+        f"<h2 id='{name}'>{name}: {escape(last.title)}</h2><p>{escape(about)}; compiled kernels on all threads, float32, "
+        "of this commit. The lines are the times of the last commits that were measured, from zero.</p>",
+        _at_a_glance(machine, names, timed),
     ]
     if steps:
         parts.append(f"<h3>A training step</h3><div class='cards'>{''.join(map(_card, steps))}</div>")
@@ -184,14 +254,7 @@ def _section(machine: Machine) -> str:
             f"{_kernel_table(kernels)}"
         )
     if len(machine.commits) > 1:
-        before = machine.commits[-2]
-        found = changes(before, last, names)
-        slower = [c for c in found if _kind(c.ratio) == "slow"][:8]
-        faster = [c for c in reversed(found) if _kind(c.ratio) == "fast"][:8]
         parts.append(
-            f"<h2>What changed since {escape(before.title)}</h2><p>Commits are measured one after the other, on a machine that "
-            "others may be using: what matters is decided by the gate, which measures two in turns.</p>"
-            f"<div class='columns'>{_change_table('Slower', slower)}{_change_table('Faster', faster)}</div>"
             "<h2>The last commits, each against the one before it here</h2>"
             f"{_commit_table(machine.commits[-COMMITS_SHOWN:], names)}"
         )
@@ -200,7 +263,7 @@ def _section(machine: Machine) -> str:
 
 def page(machines: Sequence[Machine]) -> str:
     """The whole page, which needs no other file."""
-    sections = "".join(map(_section, machines))
+    sections = (_side_by_side(machines) if len(machines) > 1 else "") + "".join(map(_section, machines))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<title>How fast fastattn is</title><link rel="icon" href="asv/swallow.ico"><style>{_STYLE}</style></head><body>'

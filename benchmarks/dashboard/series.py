@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import exp, isnan, log
 from pathlib import Path
 
-from ..asv_runs import Refusal, described, load_benchmarks, load_results, measurements
+from ..asv_runs import Refusal, described, is_in, latest_release, load_benchmarks, load_results, measurements
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,18 @@ class Machine:
     @property
     def last(self) -> Commit:
         return self.commits[-1]
+
+    def since_release(self) -> tuple[str, Commit] | None:
+        """What the last commit is compared with, and a name for it: what was measured last of the past of the newest release.
+
+        The first commit that was measured where there is no release, or nothing of it; None where that is the last one, too.
+        """
+        release = latest_release(self.last.hash)
+        before = [commit for commit in self.commits[:-1] if release is not None and is_in(commit.hash, release)]
+        if before:
+            return f"{release} ({before[-1].title})", before[-1]
+        first = self.commits[0]
+        return (f"the first commit that was measured, {first.title}", first) if first is not self.last else None
 
     def series(self, name: str) -> list[float | None]:
         """A benchmark's values, a commit each; None where it was not measured."""

@@ -147,3 +147,21 @@ def warnings_in_a_line(category: type[Warning]) -> Iterator[None]:
         warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def compiling_in_a_line(*, has_bar: bool = True) -> Iterator[None]:
+    """That kernels compile is a line on standard error, once. has_bar: whether in a terminal a bar says it."""
+    from fastattn import backend
+    from fastattn.training.display import compiling_words
+
+    said = has_bar and sys.stderr.isatty()
+
+    def tell(count: int) -> None:
+        nonlocal said
+        if not said:
+            said = True
+            print(f"fastattn: {compiling_words()}", file=sys.stderr, flush=True)
+
+    with backend.compilation.told(tell):
+        yield

@@ -196,7 +196,7 @@ class Decoding:
 
     def _object(self, asked: dict[str, Any], never_seen: list[str], answers: Sequence["Answer"]) -> dict[str, Any]:
         marks = {"unknown_symbols": never_seen} if never_seen else {}
-        return {**asked, **marks, "answers": [self._as_json(each) for each in answers]}
+        return {**asked, **marks, "answers": [each.to_json() for each in answers]}
 
     def _as_text(self, number: int, never_seen: list[str], answers: Sequence["Answer"]) -> list[str]:
         """A line for each answer; one without an answer if there are none."""
@@ -207,20 +207,6 @@ class Decoding:
             scores = [f"{answer.log_probability:.4f}", of_tokens, " ".join(never_seen)] if self.scores else []
             lines.append("\t".join([*numbered, *scores, _in_a_line(answer.text)]))
         return lines or ["\t".join([*numbered, *(["", "", " ".join(never_seen)] if self.scores else []), ""])]
-
-    def _as_json(self, answer: "Answer") -> dict[str, Any]:
-        result: dict[str, Any] = {
-            "text": answer.text,
-            "score": _number(answer.score),
-            "log_probability": _number(answer.log_probability),
-            "tokens": list(answer.tokens),
-            "token_log_probabilities": [_number(each) for each in answer.token_log_probabilities],
-            "ended": answer.ended,
-        }
-        if answer.attention is not None and answer.alignment is not None:
-            weights = [[round(float(weight), 6) for weight in row] for row in answer.attention]
-            result |= {"alignment": list(answer.alignment), "attention": weights}
-        return result
 
 
 def _in_a_line(text: str) -> str:
@@ -249,11 +235,6 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _number(given: float) -> float | None:
-    """JSON has no infinity."""
-    return round(given, 6) if math.isfinite(given) else None
 
 
 def _flag(name: str) -> str:

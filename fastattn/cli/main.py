@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import attention, dates, evaluate, export, info, train, translate
+from . import attention, dates, evaluate, export, info, serve, train, translate
 from .common import Parser, Terminated, UserError, version
 
 EXIT_CODES = """exit codes:
@@ -27,7 +27,7 @@ def parser() -> Parser:
     )
     result.add_argument("-V", "--version", action="version", version=f"fastattn {version()}")
     commands: argparse._SubParsersAction[Any] = result.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, translate, evaluate, attention, export, dates, info):
+    for command in (train, translate, evaluate, attention, serve, export, dates, info):
         command.add_parser(commands)
     return result
 

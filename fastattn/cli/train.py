@@ -3,12 +3,19 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Parser, Terminated, UserError, choose_computing, warnings_in_a_line, whole_number
+from .common import (
+    Parser,
+    Terminated,
+    UserError,
+    choose_computing,
+    compiling_in_a_line,
+    warnings_in_a_line,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from fastattn.training import Board, EpochRecord, Settings, StepRecord, TrainingRun
@@ -180,7 +187,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     try:
         _announce(run)
-        with warnings_in_a_line(TrainingWarning), _compiling_in_a_line():
+        with warnings_in_a_line(TrainingWarning), compiling_in_a_line():
             run.train([finish_epoch], on_step=finish_steps if log_every or board else None)
     except DivergedError as error:
         raise UserError(f"{error}; {_saved(run, goes_on=False)}") from error
@@ -306,21 +313,3 @@ def _saved(run: "TrainingRun", goes_on: bool = True) -> str:
         return "no epoch was finished, nothing is saved" if run.saved is None else saved
     go_on = f"step {run.checkpoint} is kept; go on with: {shlex.join(['fastattn', 'train', '--resume', str(run.folder)])}"
     return go_on if run.saved is None else f"{saved}, {go_on}"
-
-
-@contextmanager
-def _compiling_in_a_line() -> Iterator[None]:
-    """That kernels compile is a line on standard error, once, where that is no terminal, in which a bar says so."""
-    from fastattn import backend
-    from fastattn.training.display import compiling_words
-
-    said = sys.stderr.isatty()
-
-    def tell(count: int) -> None:
-        nonlocal said
-        if not said:
-            said = True
-            print(f"fastattn: {compiling_words()}", file=sys.stderr, flush=True)
-
-    with backend.compilation.told(tell):
-        yield

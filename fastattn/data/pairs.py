@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import gzip
+import io
 import os
 import sys
 import zlib
@@ -58,11 +59,14 @@ def read_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[t
         yield number, _decoded(path, number, line)
 
 
-def _raw_lines(path: str | os.PathLike[str], what: str = "a pair") -> Iterator[bytes]:
-    """The lines one after another: no more than CHUNK bytes of the file are in memory, and the line that they begin."""
+def _raw_lines(path: str | os.PathLike[str], what: str = "a pair", content: bytes | None = None) -> Iterator[bytes]:
+    """The lines one after another: no more than CHUNK bytes of the file are in memory, and the line that they begin.
+
+    content: what stands in the file; None: it is read.
+    """
     rest, is_empty, lines = b"", True, 0
     try:
-        with opened(path) as stream:
+        with opened(path) if content is None else io.BytesIO(content) as stream:
             while chunk := stream.read(CHUNK):
                 block = rest + (chunk.removeprefix(codecs.BOM_UTF8) if is_empty else chunk)
                 is_empty = is_empty and not block
@@ -175,12 +179,13 @@ class PairsFile:
 class PairsStream:
     """The pairs of a file, read while they are asked for: the file may be larger than the memory.
 
-    line: the number of the last pair's line, from 1. blank_lines, comment_lines: those passed over so far. Raises what
-    `PairsFile.read` does.
+    line: the number of the last pair's line, from 1. blank_lines, comment_lines: those passed over so far. content: what stands
+    in the file, where it is in memory, as text that nothing compressed; ``path`` is then its name. Raises what `PairsFile.read`
+    does.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reading: Reading = PLAIN) -> None:
-        self.path, self.reading = path, reading
+    def __init__(self, path: str | os.PathLike[str], reading: Reading = PLAIN, content: bytes | None = None) -> None:
+        self.path, self.reading, self.content = path, reading, content
         self.line = self.blank_lines = self.comment_lines = 0
 
     def __iter__(self) -> Iterator[Pair]:
@@ -188,7 +193,7 @@ class PairsStream:
         self.line = self.blank_lines = self.comment_lines = 0
         reading, holds_none = self.reading, True
         columns = None if reading.header else Columns(reading)
-        raw = _raw_lines(self.path)
+        raw = _raw_lines(self.path, content=self.content)
         begin: list[bytes] = []
         held = 0
         for number, content in enumerate(raw, start=1):

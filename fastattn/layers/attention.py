@@ -28,7 +28,7 @@ KINDS = tuple(_WEIGHTS)
 
 
 class AttentionWeight(Layer):
-    """How much one target state attends to each source state: a = softmax over t of (hs_t . h)."""
+    """How much one target state h attends to each source state hs_t: the softmax over t of their dot products."""
 
     def forward(self, hs: ArrayLike, h: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """hs (N, T, H), h (N, H) -> a (N, T), zeros at padding; to be read: backward reads the same memory."""

@@ -1,4 +1,4 @@
-"""Search for a target: greedy, the best token at each step.
+"""Search for a target: the plain model's greedy search in one kernel, and the steps of any model.
 
 The kernels are called directly, not through the layers: nothing is kept for a backward, so a search between a forward
 and its backward disturbs neither, and dropout has no part in it.
@@ -66,31 +66,6 @@ def _without(forbidden: Array, of_scores: Sequence[Array]) -> Sequence[Array]:
     return W, b
 
 
-def greedy(encoder: Encoder, decoder: Decoder, x: Array, lengths: Array | None, limits: Limits) -> Found:
-    """x (N, T1), by any model: step by step, of the samples that have not ended."""
-    N, T1 = x.shape
-    steps = Steps(decoder, *encoded(encoder, x, lengths), lengths)
-    steps.of_scores = _without(limits.forbidden, steps.of_scores)
-    ids = limits.nothing(N)
-    weights = np.zeros((N, limits.sample_size, T1), decoder.params[0].dtype)
-    running, tokens = np.arange(N), np.full((N, 1), limits.start_id)
-    for step in range(limits.sample_size):
-        scores, a = steps.next(tokens)
-        tokens = scores.argmax(axis=2)  # (n, 1), of the n samples that are still running
-        ids[running, step] = tokens[:, 0]
-        if a is not None:
-            weights[running, step] = a[:, 0]
-        ended = limits.ends(tokens[:, 0])
-        if not ended.any():
-            continue
-        go_on = np.flatnonzero(~ended)
-        if len(go_on) == 0:
-            break
-        running, tokens = running[go_on], tokens[go_on]
-        steps.keep(go_on)
-    return ids, weights
-
-
 def encoded(encoder: Encoder, x: Array, lengths: Array | None) -> tuple[Array, list[State]]:
     """x (N, T1) -> what `Encoder.forward` returns, and its ``final_states``."""
     none: list[Array | None] = [None] * len(encoder.layers)
@@ -151,11 +126,6 @@ class Steps:
         self.h, self.c = (np.stack([zeros if s is None else s for s in of_layers]) for of_layers in zip(*first))  # (L, N, H)
         self.fed: Array | None = None  # what the step before gave (N, K); None before the first
         self.of_scores: Sequence[Array] = decoder.affine.weights()
-
-    def keep(self, samples: Array) -> None:
-        """Goes on with these samples alone."""
-        self.keep_sources(samples)
-        self.follow(samples)
 
     def keep_sources(self, samples: Array) -> None:
         """Goes on with the sources of these samples alone."""

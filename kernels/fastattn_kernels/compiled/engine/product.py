@@ -251,6 +251,16 @@ def _edge_tile(rows, columns, depth, a, panel, c, addends, scratch):
         copy_to(scratch.tile, r * width, c.addresses[c.first + r], c.start, columns)
 
 
+@kernel
+def _even_step(b, depth):
+    """How far apart the rows of a matrix are, if they are evenly spaced and more than one; else 0."""
+    step = b.rows[b.first + 1] - b.rows[b.first] if depth > 1 else 0
+    for k in range(2, depth):
+        if b.rows[b.first + k] - b.rows[b.first + k - 1] != step:
+            return 0
+    return step
+
+
 @leaf
 def matmul(
     share: int, shares: int, rows: int, columns: int, depth: int, a: Matrix, b: Matrix, c: Rows, addends: Rows, scratch: Scratch
@@ -259,6 +269,9 @@ def matmul(
 
     The sums are added to the rows of ``addends``, which may be those of c: `same_row` of a bias, or `zeros_for`. ``scratch``:
     this share's own (see `scratch`). The shares divide the tiles of c, panel by panel.
+
+    Of b, what a single tile of c reads is read once, and so where it stands, without being packed: but for the last columns,
+    where they are no whole lane group.
     """
     width = panel_width(a.numbers)
     group = width // GROUPS
@@ -270,12 +283,17 @@ def matmul(
     if first_task == last_task:
         return
     last_panel = (last_task - 1) // tiles + 1
+    b_step = _even_step(b, depth) if tiles == 1 and b.step == 1 else 0  # 0: b is packed
     for p_first in range(first_task // tiles, last_panel, panel_block):
         p_last = min(p_first + panel_block, last_panel)
         for k_first in range(0, max(depth, 1), depth_block):
             k_count = min(depth_block, depth - k_first)
             packed = Panels(scratch.panels, 0, width, depth_block * width)
-            _pack_panels(b, k_first, k_first + k_count, columns, p_first, p_last, packed)
+            if b_step == 0:
+                _pack_panels(b, k_first, k_first + k_count, columns, p_first, p_last, packed)
+            elif p_last * width > columns and columns % group > 0:
+                edge = Panels(scratch.panels, (p_last - 1 - p_first) * depth_block * width, width, 0)
+                _pack_panels(b, k_first, k_first + k_count, columns, p_last - 1, p_last, edge)
             for i in range(tiles):
                 row = i * rows // tiles
                 row_count = (i + 1) * rows // tiles - row
@@ -292,6 +310,8 @@ def matmul(
                     count = min(width, columns - column)
                     side_by_side = max(1, min(p_end, columns // width) - p)
                     of_b = Panels(scratch.panels, (p - p_first) * depth_block * width, width, depth_block * width)
+                    if b_step > 0 and count % group == 0:
+                        of_b = Panels(b.numbers, b.start + b.rows[b.first + k_first] + column, b_step, width)
                     of_c = Rows(c.addresses, c.first + row, c.start + column)
                     added = of_c
                     if k_first == 0:
