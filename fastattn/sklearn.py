@@ -44,7 +44,8 @@ OF_FILES = (
 )
 OF_HELD_OUT = ("valid", "valid_fraction")
 OF_FOLDERS = ("checkpoint_every", "keep_checkpoints", "log_every")
-LEFT_OUT = {*OF_FILES, *OF_HELD_OUT, *OF_FOLDERS}
+OF_CARD = ("license",)
+LEFT_OUT = {*OF_FILES, *OF_HELD_OUT, *OF_FOLDERS, *OF_CARD}
 
 # Settings that scikit-learn has another name for.
 RENAMED = {"seed": "random_state"}

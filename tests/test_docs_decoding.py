@@ -38,6 +38,7 @@ def models(tmp_path, monkeypatch):
         model = fastattn.AttentionSeq2seq(len(letters), 5, 6, seed=seed)
         save(name, Translator(model, letters, letters, reverse_source=False, max_target_tokens=6), [], {})
     Path("words.txt").write_text("word\nother\n")
+    Path("pairs.tsv").write_text("word\tdrow\nother\trehto\n")
     Path("words.jsonl").write_text('{"source": "word", "number": 1}\nother\n')
     return tmp_path
 

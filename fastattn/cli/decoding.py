@@ -94,6 +94,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         'whose "source" is read and whose other keys are kept; "unknown_symbols" are those that the model never saw',
     )
     group.add_argument("--attention", action="store_true", help="with --jsonl: write where each token of an answer looked")
+    group.add_argument(
+        "--given",
+        action="store_true",
+        help="look for no answers: write those that are given, behind each source and a tab, in the target's column of FILE or "
+        'as "target" in JSON, with the scores that the model gives them',
+    )
 
 
 def load(folder: str, others: Sequence[str]) -> "Translator":
@@ -119,12 +125,20 @@ class Decoding:
     scores: bool
     jsonl: bool
     attention: bool
+    given: bool = False
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> "Decoding":
         """UserError for options that do not go together."""
         given = {name: getattr(arguments, name) for name in OF_SAMPLING}
         n_best, beam = arguments.n_best, arguments.beam or 1
+        if arguments.given:
+            for name in ("beam", "length_penalty", "sample", *OF_SAMPLING, "n_best", "attention"):
+                if (value := getattr(arguments, name)) is not None and value is not False:
+                    raise UserError(f"{_flag(name)} is for answers that are looked for, and --given has them; give one of them")
+            if arguments.unknown != "answer":
+                raise UserError(f"--unknown {arguments.unknown} is for answers that are looked for, and --given has them")
+            return cls({}, None, None, True, arguments.jsonl, False, given=True)
         if arguments.sample:
             for name in ("beam", "length_penalty"):
                 if getattr(arguments, name) is not None:
@@ -147,21 +161,34 @@ class Decoding:
             raise UserError("--attention is written as JSON; expected --jsonl beside it")
         return arguments.scores, arguments.jsonl, arguments.attention
 
+    def is_json(self, line: str) -> bool:
+        """Whether a line of input is to be read as JSON."""
+        return self.jsonl and line.lstrip().startswith("{")
+
     def read(self, line: str) -> dict[str, Any]:
-        """A line of input as an object with a "source". ValueError for one that begins as JSON and is no such object."""
+        """A line of input as an object with a "source", and a "target" if that is given.
+
+        ValueError for one that begins as JSON and is no such object, and for one without the tab before a target.
+        """
         if not _is_unicode(line):
             raise ValueError("is not UTF-8")
-        if not (self.jsonl and line.lstrip().startswith("{")):
-            return {"source": line}
+        if not self.is_json(line):
+            if not self.given:
+                return {"source": line}
+            source, tab, target = line.rpartition("\t")
+            if not tab and line.strip():
+                raise ValueError("no tab; expected source<TAB>answer")
+            return {"source": source, "target": target}
         try:
             given = json.loads(line, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"begins with {{ and is not JSON: {error}") from error
-        if not isinstance(given.get("source"), str):
-            held = f"is {given['source']!r}" if "source" in given else "is missing"
-            raise ValueError(f'"source" {held}; expected a text')
-        if not _is_unicode(given["source"]):
-            raise ValueError(f'"source" is {given["source"]!a}, with half of a surrogate pair; expected a text')
+        for key in ("source", *(["target"] if self.given else [])):
+            if not isinstance(given.get(key), str):
+                held = f"is {given[key]!r}" if key in given else "is missing"
+                raise ValueError(f'"{key}" {held}; expected a text')
+            if not _is_unicode(given[key]):
+                raise ValueError(f'"{key}" is {given[key]!a}, with half of a surrogate pair; expected a text')
         return given
 
     def lines(
@@ -182,11 +209,16 @@ class Decoding:
         if self.attention and all(model.config.attention is None for model in translator.models):
             raise UserError("--attention: the model has no attention")
         more: dict[str, Any] = {"return_attention": self.attention, "unknown": unknown}
-        if self.sampling:
+        if self.given:
+            found = _scored(translator, texts, asked)
+        elif self.sampling:
             found = translator.sample(texts, **self.sampling, first=done, **more)
         else:
             found = translator.search(texts, **self.search, n_best=self.n_best or 1, **more)
         never_seen = [translator.unknown_symbols(text) for text in texts]
+        if self.given:
+            of_answers = [unknown_in_answer(translator, each[0].text) if each else [] for each in found]
+            never_seen = [[*dict.fromkeys([*a, *b])] for a, b in zip(never_seen, of_answers, strict=True)]
         of_each = zip(asked, never_seen, found, strict=True)
         if self.jsonl:
             return [_json(self._object(*each)) for each in of_each]
@@ -207,6 +239,23 @@ class Decoding:
             scores = [f"{answer.log_probability:.4f}", of_tokens, " ".join(never_seen)] if self.scores else []
             lines.append("\t".join([*numbered, *scores, _in_a_line(answer.text)]))
         return lines or ["\t".join([*numbered, *(["", "", " ".join(never_seen)] if self.scores else []), ""])]
+
+
+def _scored(translator: "Translator", sources: Sequence[str], asked: Sequence[dict[str, Any]]) -> list[list["Answer"]]:
+    """The "target" of each object as an answer with its scores; none to a source without a token. SourceError for a bad one."""
+    from fastattn.training import Answer
+
+    targets = [translator.reading.normalized(one.get("target", "")) for one in asked]
+    found = translator.log_probabilities(list(zip(sources, targets, strict=True)))
+    return [
+        [Answer(target, sum(each), sum(each), tuple(translator.target_vocabulary.tokenize(target)), each, True)] if each else []
+        for target, each in zip(targets, found, strict=True)
+    ]
+
+
+def unknown_in_answer(translator: "Translator", text: str) -> list[str]:
+    """The symbols of a given answer that the model never saw, none twice."""
+    return translator.target_vocabulary.unknown(translator.reading.normalized(text))
 
 
 def _in_a_line(text: str) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastattn.evaluation import CorpusScore, Evaluation, Score
     from fastattn.training import Translator
 
+STANDARD_INPUT = "-"  # as in fastattn.data.pairs, which is not imported before it is needed
 RESAMPLES = 1000
 SEED = 0
 REPORT_ROWS = 200
@@ -40,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "folder",
         metavar="DIR",
         help="the folder of the model, as written by `fastattn train`; or a file of answers, to do without a model: "
-        "one a line, for each line of PAIRS.tsv or for each different source",
+        "one a line, for each line of PAIRS.tsv or for each different source; - for answers on standard input",
     )
     parser.add_argument(
         "pairs",
@@ -181,6 +182,8 @@ def _check(arguments: argparse.Namespace) -> None:
         for read in (arguments.pairs, arguments.folder):
             if report.exists() and Path(read).exists() and report.samefile(read):
                 raise UserError(f"{arguments.report}: is read for this report; expected another file")
+    if arguments.folder == arguments.pairs == STANDARD_INPUT:
+        raise UserError("- and -: answers and pairs are both to come from standard input; expected a file for one of them")
     if _is_answers(arguments.folder):
         given = {"beam": arguments.beam, "length-penalty": arguments.length_penalty, "ensemble": arguments.ensemble or None}
         given["unknown"] = arguments.unknown if arguments.unknown != "answer" else None
@@ -194,13 +197,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _is_answers(path: str) -> bool:
-    """Whether it is a file (or a pipe), rather than the folder of a model or nothing at all."""
-    return Path(path).exists() and not Path(path).is_dir()
+    """Whether it is a file (or a pipe, or standard input), rather than the folder of a model or nothing at all."""
+    return path == STANDARD_INPUT or (Path(path).exists() and not Path(path).is_dir())
 
 
 def _read_answers(path: str, file: "PairsFile") -> list[str]:
-    """An answer to each different source, in the order in which they first stand in the pairs."""
+    """An answer to each different source, in the order in which they first stand in the pairs.
+
+    There may be one for each of these, for each pair, or for each line, as `fastattn translate --input` writes them.
+    """
     from fastattn.data import read_lines
+    from fastattn.data.pairs import shown_name
     from fastattn.data.words import counted
 
     answers = [answer for _, answer in read_lines(path, "an answer")]
@@ -209,15 +216,22 @@ def _read_answers(path: str, file: "PairsFile") -> list[str]:
         places.setdefault(source, place)
     if len(answers) == len(places):
         return answers
+    numbers: Sequence[int] = range(1, len(file.pairs) + 1)  # of the lines with an answer to a pair
+    if len(answers) == file.all_lines:
+        numbers = file.lines
+        answers = [answers[number - 1] for number in numbers]
     if len(answers) != len(file.pairs):
         expected = f"{len(file.pairs):,}, one for each pair"
         if len(places) < len(file.pairs):
             expected += f", or {len(places):,}, one for each different source"
-        raise UserError(f"{path}: {counted(len(answers), 'answer')}; expected {expected}")
+        if file.all_lines > len(file.pairs):
+            expected += f", or {file.all_lines:,}, one for each line"
+        raise UserError(f"{shown_name(path)}: {counted(len(answers), 'answer')}; expected {expected}")
     for place, (source, _) in enumerate(file.pairs):
         first = places[source]
         if answers[place] != answers[first]:
-            raise UserError(f"{path}:{place + 1}: another answer than in line {first + 1}, to the same source; expected one")
+            where, other = f"{shown_name(path)}:{numbers[place]}", f"line {numbers[first]}"
+            raise UserError(f"{where}: another answer than in {other}, to the same source; expected one")
     return [answers[place] for place in places.values()]
 
 

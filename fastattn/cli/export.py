@@ -11,8 +11,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "export",
         help="write a model for other runtimes",
         description="Write the model as graphs of ONNX, which run without fastattn: OUT/encoder.onnx, OUT/decoder_step.onnx, "
-        "and OUT/greedy.onnx, which gives whole answers. Vocabularies and settings stand in their metadata. Needs onnx: "
-        "pip install 'fastattn[onnx]'.",
+        "and OUT/greedy.onnx, which gives whole answers. Vocabularies and settings stand in their metadata and in "
+        "OUT/about.json. Needs onnx: pip install 'fastattn[onnx]'.",
     )
     parser.add_argument("folder", metavar="DIR", help="the folder of the model, as written by `fastattn train`")
     parser.add_argument("--onnx", required=True, metavar="OUT", help="the folder to write to, a new one where there is none")

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -70,16 +70,22 @@ def add_unknown(parser: argparse.ArgumentParser) -> None:
 
 
 class UnknownSymbols:
-    """Counts the sources that have symbols which a model never saw."""
+    """Counts the sources that have symbols which a model never saw.
 
-    def __init__(self, translator: "Translator"):
-        self.translator = translator
+    symbols_of: the symbols of a text that it never saw, where they are not those of a source; what: the word for such a text.
+    """
+
+    def __init__(
+        self, translator: "Translator", symbols_of: Callable[[str], list[str]] | None = None, what: str = "source"
+    ) -> None:
+        self.symbols_of = symbols_of or translator.unknown_symbols
+        self.what = what
         self.all = self.sources = 0
         self.symbols: dict[str, None] = {}
 
     def count(self, texts: Iterable[str]) -> None:
         for text in texts:
-            symbols = self.translator.unknown_symbols(text)
+            symbols = self.symbols_of(text)
             self.all += 1
             self.sources += bool(symbols)
             self.symbols.update(dict.fromkeys(symbols))
@@ -89,6 +95,6 @@ class UnknownSymbols:
         from fastattn.data.words import counted, shown
 
         if self.sources:
-            of_all = f"{self.sources:,} of {counted(self.all, 'source')} {'has' if self.sources == 1 else 'have'}"
+            of_all = f"{self.sources:,} of {counted(self.all, self.what)} {'has' if self.sources == 1 else 'have'}"
             said = f"{of_all} symbols that the model never saw: {shown(self.symbols)}"
             print(f"fastattn: {said}", file=sys.stderr)

@@ -335,6 +335,8 @@ def _announce(run: "TrainingRun", communicator: "Watched | None") -> None:
     pairs = "pair" if len(corpus.train) == 1 else "pairs"
     print(f"corpus     {corpus.name}: {len(corpus.train):,} {pairs} to train on, {len(corpus.valid):,} held out{passed_over}")
     print(f"tokens     {symbols[0]} in the sources, {symbols[1]} in the targets")
+    if unseen := _unseen(run):
+        print(f"unseen     {unseen}")
     print(f"model      {', '.join(sizes)}: {size:,} weights")
     print(f"training   {', '.join(steps)}")
     print(f"computing  {backend.get_backend()} kernels, threads {backend.get_num_threads()}")
@@ -343,6 +345,22 @@ def _announce(run: "TrainingRun", communicator: "Watched | None") -> None:
     if run.checkpoint is not None:
         print(f"resuming   after step {run.checkpoint:,}")
     print(f"writing    {run.folder}", flush=True)
+
+
+def _unseen(run: "TrainingRun") -> str:
+    """How many held-out pairs have symbols that no pair to train on has; "" for none, and for pairs on disk, which are ids."""
+    from fastattn.data.words import counted, shown
+
+    held_out, of_pairs = run.corpus.valid, 0
+    symbols: dict[str, None] = {}
+    for source, target in held_out if isinstance(held_out, list) else []:
+        found = [*run.translator.source_vocabulary.unknown(source), *run.translator.target_vocabulary.unknown(target)]
+        of_pairs += bool(found)
+        symbols.update(dict.fromkeys(found))
+    if not of_pairs:
+        return ""
+    of_all = f"{of_pairs:,} of {counted(len(held_out), 'held-out pair')} {'has' if of_pairs == 1 else 'have'}"
+    return f"{of_all} symbols that no pair to train on has: {shown(symbols)}"
 
 
 def _changes(section: "Section", said: Sequence[str]) -> list[str]:

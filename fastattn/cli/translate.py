@@ -5,8 +5,9 @@ import codecs
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from . import decoding
 from .common import UserError, allow_between, choose_computing
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from fastattn.training import Translator
 
 CHUNK = 1 << 16  # bytes; what a pipe holds on Linux
+
+# A line of input, or what was read of one.
+Asked: TypeAlias = str | dict[str, Any]
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -83,10 +87,11 @@ class Answers:
         self.how = how
         self.unknown = unknown
         self.unknown_symbols = UnknownSymbols(translator)
+        self.unknown_in_answers = UnknownSymbols(translator, partial(decoding.unknown_in_answer, translator), "answer")
         self.keep_going = keep_going
         self.done = self.bad = 0
 
-    def write(self, texts: list[str], place: str = "") -> None:
+    def write(self, texts: Sequence[Asked], place: str = "") -> None:
         """Prints a line for each text, or what ``how`` wants. place: what an error says before the number of the line."""
         from fastattn.training import SourceError
 
@@ -97,6 +102,8 @@ class Answers:
         except SourceError as error:
             raise UserError(f"{place}line {self.done + error.index + 1}: {error}") from error
         self.unknown_symbols.count(sources)
+        if self.how.given:
+            self.unknown_in_answers.count(given["target"] for (given, source) in asked if source)
         self.done += len(texts)
         sys.stdout.write("".join(f"{line}\n" for line in answers))
         sys.stdout.flush()
@@ -104,23 +111,24 @@ class Answers:
     def write_all(self, stream: BinaryIO, name: str = "standard input", *, columns: bool = False) -> None:
         """Prints a line for each line of a stream. columns: whether it may be a file of pairs."""
         place = f"{name}, "
-        source_of = Sources(self.translator.reading) if columns else None
+        reading = self.translator.reading
+        of_columns = None if not columns else Pairs(reading) if self.how.given else Sources(reading)
         for lines in arriving_lines(stream, name, self.refuse if self.keep_going else None):
-            texts = []
+            texts: list[Asked] = []
             for number, line in enumerate(lines, start=self.done + 1):
                 try:
-                    texts.append(line if source_of is None else source_of(line))
+                    texts.append(line if of_columns is None or self.how.is_json(line) else of_columns(line))
                 except ValueError as error:
                     self.write(texts, place)
                     self.refuse(f"{place}line {number}: {error}", error)
                     texts = [""]
             self.write(texts, place)
 
-    def read(self, text: str, place: str) -> tuple[dict[str, Any], str]:
+    def read(self, text: Asked, place: str) -> tuple[dict[str, Any], str]:
         """What is asked, with a "source", and what is translated of it: that, or "" where there is to be no end of errors."""
         asked: dict[str, Any] = {"source": ""}
         try:
-            asked = self.how.read(text)
+            asked = self.how.read(text) if isinstance(text, str) else text
             if self.keep_going:
                 self.translator.check(asked["source"], unknown=self.unknown)
         except ValueError as error:
@@ -140,6 +148,7 @@ class Answers:
         from fastattn.data.words import counted
 
         self.unknown_symbols.say()
+        self.unknown_in_answers.say()
         if self.bad:
             answers = "its answer is" if self.bad == 1 else "their answers are"
             raise UserError(f"{self.bad:,} of {counted(self.done, 'line')} could not be translated; {answers} empty")
@@ -173,6 +182,28 @@ class Sources:
                 return line  # no header, but a source and its features
             raise
         return ""
+
+
+class Pairs:
+    """A line of a file -> an object with its source and its target: both are "" of a comment, a header and a blank line."""
+
+    def __init__(self, reading: "Reading"):
+        self.reading = reading
+        self.columns: Columns | None = None
+
+    def __call__(self, line: str) -> dict[str, Any]:
+        """ValueError for a line or a header without the columns."""
+        from fastattn.data.columns import Columns
+
+        source = target = ""
+        comment = self.reading.comment
+        if line.strip() and not (comment is not None and line.startswith(comment)):
+            if self.columns is not None or not self.reading.header:
+                self.columns = self.columns or Columns(self.reading)
+                source, target = self.columns.pair(line)
+            else:
+                self.columns = Columns(self.reading, line)
+        return {"source": source, "target": target}
 
 
 def _is_file(text: str) -> bool:

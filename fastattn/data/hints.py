@@ -35,7 +35,7 @@ def hint(lines: Sequence[str], reading: Reading) -> str | None:
                 if getattr(other, name) != getattr(reading, name)
             ]
             options += ["--variants"] * (other.variants != reading.variants)
-            return f"{' '.join(options)} would read the file"
+            return f"{' '.join(options)} would read the file".replace("\t", r"\t")
     counts = {line.count(reading.separator) + 1 for line in lines}
     if reading == PLAIN and len(counts) == 1 and max(counts) > 2:
         return (
@@ -46,8 +46,11 @@ def hint(lines: Sequence[str], reading: Reading) -> str | None:
 
 
 def _others(reading: Reading) -> Iterator[Reading]:
-    """Readings that differ from this one in a comment or a separator that was not given, or in both."""
-    separators = SEPARATORS if reading.separator == PLAIN.separator else ()
+    """Readings that differ from this one in a comment that was not given, in the separator, or in both.
+
+    In the place of a separator other than a tab, which was given now or for the pairs of a training, a tab alone is tried.
+    """
+    separators = SEPARATORS if reading.separator == PLAIN.separator else (PLAIN.separator,)
     comments = COMMENTS if reading.comment is None else ()
     yield from (replace(reading, comment=comment) for comment in comments)
     yield from (replace(reading, separator=separator) for separator in separators)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from fastattn.data.columns import Columns
 from fastattn.data.files import atomic_write
@@ -36,6 +36,18 @@ class PairsError(ValueError):
         place = name if line is None else f"{name}:{line}"
         super().__init__(f"{place}: {reason}")
         self.path, self.line, self.reason = path, line, reason
+
+
+def checked_pair(pair: object, number: int, name: str = "pairs") -> Pair:
+    """A source and a target. TypeError, which names the pair, for anything else."""
+    try:
+        source, target = cast("tuple[Any, Any]", () if isinstance(pair, str) else pair)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: pair {number} is {pair!r:.100}; expected (source, target)") from None
+    for side, text in zip(("source", "target"), (source, target)):
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: the {side} of pair {number} is {text!r:.100}; expected a str")
+    return source, target
 
 
 def shown_name(path: str | os.PathLike[str]) -> str:
@@ -119,9 +131,16 @@ class PairsFile:
     blank_lines: int  # passed over
     comment_lines: int  # passed over
 
+    header_lines: int = 0  # 1 if the names of the columns stand there
+
     def passed_over(self) -> str:
         """See the function of this name."""
         return passed_over(self.blank_lines, self.comment_lines)
+
+    @property
+    def all_lines(self) -> int:
+        """How many lines the file has, those that hold no pair among them."""
+        return len(self.pairs) + self.blank_lines + self.comment_lines + self.header_lines
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], reading: Reading = PLAIN) -> PairsFile:
@@ -135,7 +154,7 @@ class PairsFile:
         for pair in stream:
             pairs.append(pair)
             lines.append(stream.line)
-        return cls(path, pairs, lines, stream.blank_lines, stream.comment_lines)
+        return cls(path, pairs, lines, stream.blank_lines, stream.comment_lines, int(reading.header))
 
 
 class PairsStream:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from html import escape
 
 
 def counted(count: int, noun: str) -> str:
@@ -36,3 +37,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = nearest(name, names)
     return f"; expected one of {', '.join(names)}" if close is None else f"; did you mean {close}?"
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as a notebook shows it. head: the names of its columns; none: no line of names."""
+    begin = f"<thead>{_html_row(head, 'th')}</thead>" if head else ""
+    return f"<table>{begin}<tbody>{''.join(_html_row(row, 'td') for row in rows)}</tbody></table>"
+
+
+def _html_row(texts: Sequence[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in texts)}</tr>"

@@ -17,6 +17,7 @@ import numpy as np
 from fastattn.data import atomic_write, require
 from fastattn.data.words import shown
 
+from .figures import new_axes
 from .fonts import Fonts, advice, can_shape, is_shaped, seen, width
 
 INCHES_A_SYMBOL = 0.3
@@ -55,21 +56,19 @@ class AttentionMap:
         return f"<{type(self).__name__} of {columns} source tokens and {rows} of the answer {self.answer!r}>"
 
     def plot(self, ax: Any = None, *, font: str | None = None) -> Any:
-        """Draws into ``ax``, axes of matplotlib, or into a new figure, and returns the axes.
+        """Draws into ``ax``, axes of matplotlib, or into a new figure, which a notebook shows, and returns the axes.
 
         The source goes from left to right, the answer from top to bottom. font: a file or the name of a family to write with;
         what it has no sign for is taken from others. A DrawingWarning names what is not drawn as it should be.
         MissingExtraError without matplotlib; FontError where there is no such font.
         """
-        return self._plot(ax, font, stacklevel=3)
+        return self._plot(ax, font, stacklevel=3, is_shown=True)
 
-    def _plot(self, ax: Any, font: str | None, stacklevel: int) -> Any:
+    def _plot(self, ax: Any, font: str | None, stacklevel: int, is_shown: bool = False) -> Any:
         require("matplotlib", "plot", "drawing")
-        from matplotlib.figure import Figure
-
         if ax is None:
-            sides = [min(2 + INCHES_A_SYMBOL * len(symbols), LONGEST_SIDE) for symbols in self.tokens]
-            ax = Figure(figsize=(sides[0], sides[1]), layout="constrained").add_subplot()
+            wide, high = (min(2 + INCHES_A_SYMBOL * len(symbols), LONGEST_SIDE) for symbols in self.tokens)
+            ax = new_axes(wide, high, is_shown=is_shown)
         image = ax.imshow(self.weights, cmap="Greys", vmin=0, aspect="auto")
         ax.figure.colorbar(image, ax=ax, label="attention")
         labels = [[seen(symbol) for symbol in symbols] for symbols in self.tokens]

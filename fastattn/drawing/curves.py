@@ -8,22 +8,23 @@ from typing import Any
 
 from fastattn.data import require
 
+from .figures import new_axes
 
-def draw_history(history: Sequence[Any], ax: Any = None) -> Any:
+
+def draw_history(history: Sequence[Any], ax: Any = None, *, is_shown: bool = True) -> Any:
     """Draws the losses of all epochs and, on a scale of its own, the rates of the held-out pairs; returns the axes.
 
-    history: an `EpochRecord` of each. ax: axes of matplotlib, or None for a new figure. ValueError for no epochs;
-    MissingExtraError without matplotlib.
+    history: an `EpochRecord` of each. ax: axes of matplotlib, or None for a new figure, which in a notebook is shown
+    (``is_shown``). ValueError for no epochs; MissingExtraError without matplotlib.
     """
     require("matplotlib", "plot", "drawing")
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     if not history:
         raise ValueError("the history has no epochs; expected at least 1")
     is_own = ax is None
     if is_own:
-        ax = Figure(figsize=(7, 4), layout="constrained").add_subplot()
+        ax = new_axes(7, 4, is_shown=is_shown)
     ax.set(xlabel="epoch", ylabel="loss (nats a token)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     epochs = [record.epoch for record in history]
@@ -51,5 +52,5 @@ def picture_of_history(history: Sequence[Any]) -> bytes:
     """The curve as a PNG file holds it: the same run draws the same bytes."""
     stream = io.BytesIO()
     # Without the version of matplotlib.
-    draw_history(history).figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
+    draw_history(history, is_shown=False).figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
     return stream.getvalue()

@@ -6,7 +6,7 @@
 
 Batch and lengths are dynamic, padding is masked by ``lengths``, and numbers are float32, whatever the model's are. Each graph
 has in its metadata, under "fastattn", a JSON object with the vocabularies and what else is needed to make ids of text and text
-of ids. docs/interop.md has the inputs and outputs.
+of ids; it stands in ``about.json`` beside the graphs, too. docs/interop.md has the inputs and outputs.
 
 ONNX's gates stand in the order i, o, f, c, fastattn's in the order f, g, i, o, where g is ONNX's c; ONNX's LSTM reads time
 before batch, and has two biases, of which the second is zero here.
@@ -40,6 +40,7 @@ __all__ = ["GRAPHS", "export", "graphs"]
 
 GRAPHS = ("encoder", "decoder_step", "greedy")
 METADATA = "fastattn"  # the key of all that is told
+ABOUT = "about.json"  # the same beside the graphs, for runtimes that do not show metadata
 FORMAT_VERSION = 1  # of what stands there, and of the names of inputs and outputs
 
 # Of 2022; every operator here is in it, and runtimes that are older have gone.
@@ -53,17 +54,18 @@ Values = dict[str, str]  # what a value is -> its name in the graph
 
 
 def export(translator: Translator, path: str | os.PathLike[str]) -> list[Path]:
-    """Writes ``encoder.onnx``, ``decoder_step.onnx`` and ``greedy.onnx`` to a folder, a new one where there is none.
+    """Writes ``encoder.onnx``, ``decoder_step.onnx``, ``greedy.onnx`` and ``about.json`` to a folder, new or not.
 
     Returns their paths. TypeError for what is no `Translator` of one model; ValueError for a model that is too large for a file
     of ONNX, 2 GiB; OSError where a file cannot be written.
     """
-    made = {name: _bytes(name, graph) for name, graph in graphs(translator).items()}
+    made = {f"{name}.onnx": _bytes(name, graph) for name, graph in graphs(translator).items()}
+    made[ABOUT] = _told(translator).encode()
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, content in made.items():
-        paths.append(folder / f"{name}.onnx")
+        paths.append(folder / name)
         atomic_write(paths[-1], content)
     return paths
 
@@ -80,11 +82,15 @@ def graphs(translator: Translator) -> dict[str, onnx.ModelProto]:
         raise TypeError(f"translator is {type(translator).__name__}; expected a Translator, which has vocabularies")
     config = translator.model.config
     weights = {name: array.astype(np.float32) for name, array in translator.model.named_params().items()}
-    parts, told = Parts(config, weights), json.dumps(about(translator), ensure_ascii=False)
+    parts, told = Parts(config, weights), _told(translator)
     made = encoder_graph(parts), step_graph(parts), greedy_graph(parts, translator.max_target_tokens)
     for model in made:
         helper.set_model_props(model, {METADATA: told})
     return dict(zip(GRAPHS, made, strict=True))
+
+
+def _told(translator: Translator) -> str:
+    return json.dumps(about(translator), ensure_ascii=False)
 
 
 def about(translator: Translator) -> dict[str, Any]:

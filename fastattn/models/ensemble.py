@@ -35,3 +35,6 @@ class Ensemble(Searching):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {', '.join(map(repr, self.models))}>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{type(self).__name__} of {len(self.models)} models</p>{''.join(each._repr_html_() for each in self.models)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from html import escape
+from math import prod
 from typing import Self
 
 import numpy as np
@@ -157,6 +159,22 @@ class AttentionSeq2seq(RunsAsOne, Searching, Model):
     def __repr__(self) -> str:
         weights = sum(param.size for param in self.params)
         return f"<{type(self).__name__} of {self.config.in_words()}: {weights:,} weights>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the layers with their shapes and numbers of weights."""
+        from fastattn.data.words import html_table  # not before it is needed, as in `save`
+
+        rows = [
+            (
+                part.name,
+                ", ".join(f"{tensor.name} {tensor.shape}" for tensor in part.tensors),
+                f"{sum(prod(tensor.shape) for tensor in part.tensors):,}",
+            )
+            for part in model_parts(self.config)
+        ]
+        total = f"{sum(param.size for param in self.params):,}"
+        words = escape(f"{type(self).__name__} of {self.config.in_words()}")
+        return f"<p>{words}</p>{html_table(('layer', 'shapes', 'weights'), [*rows, ('all', str(self.config.dtype), total)])}"
 
     def named_params(self) -> dict[str, Array]:
         """The arrays of ``params``, in their order, under names such as "encoder.lstm.0.forward.Wx"."""

@@ -20,7 +20,7 @@ from .schedule import (
     linear,
     make_schedule,
 )
-from .settings import DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
+from .settings import CardSettings, DataSettings, ModelSettings, Settings, SettingsError, TrainingSettings
 from .state import State
 from .stopping import METRICS
 from .trainer import Trainer
@@ -36,6 +36,7 @@ __all__ = [
     "AdamW",
     "Answer",
     "Board",
+    "CardSettings",
     "Constant",
     "Cosine",
     "DataSettings",

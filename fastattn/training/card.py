@@ -22,7 +22,7 @@ FIGURES = (
     ("token_error_rate", "token_error_rate", "token error rate"),
     ("loss", "loss", "loss, nats a token"),
 )
-HELD_OUT = "held_out"
+HELD_OUT, LICENSE = "held_out", "license"
 TOKENS = {"char": "characters", "space": "symbols between spaces", "grapheme": "graphemes"}
 SIZES = ("source_vocabulary", "target_vocabulary")
 
@@ -69,7 +69,7 @@ def card(translator: TextModel, history: Sequence[EpochRecord], about: Mapping[s
 
 # Text to text, from {_cell(corpus)}
 
-A model that turns a text into another, an LSTM encoder-decoder trained by [fastattn](https://pypi.org/project/fastattn/).
+A model that turns a text into another, an LSTM encoder-decoder trained by fastattn.
 
 | | |
 |---|---|
@@ -93,14 +93,23 @@ JSON.
 
 ## Licence, limits
 
-Whoever publishes the model says under which licence (`license` above), where the pairs are from, and what it is not fit for.
+{_licence(about)} Whoever publishes the model says, too, where the pairs are from, and what it is not fit for.
 """
+
+
+def _licence(about: Mapping[str, Any]) -> str:
+    if LICENSE in about:
+        return f"The licence is {_cell(str(about[LICENSE]))}."
+    return (
+        'No licence is given. `fastattn train --license cc-by-4.0` or, in Python, `license="cc-by-4.0"` gives one with the '
+        "training; afterwards write it into this file, at the top and here: nothing else reads it."
+    )
 
 
 def _front_matter(about: Mapping[str, Any], corpus: str) -> str:
     lines = [
         "library_name: fastattn",
-        "license: unknown",
+        f"license: {_yaml(str(about[LICENSE])) if LICENSE in about else 'unknown'}",
         "pipeline_tag: translation",
         "tags: [seq2seq, lstm, attention, cpu]",
     ]

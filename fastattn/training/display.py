@@ -1,7 +1,6 @@
 """What a fit shows while it runs: a bar in a terminal, a widget or lines in a notebook, or nothing."""
 
 import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -9,6 +8,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from fastattn import backend
+from fastattn.drawing import in_notebook
 
 from .records import EpochRecord, epoch_line
 
@@ -135,13 +135,6 @@ class Lines(Display):
 
     def close(self) -> None:
         self._end_line()
-
-
-def in_notebook() -> bool:
-    """Whether this process answers to a notebook: it then has IPython, which is not imported for the question."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell is not None and "IPKernelApp" in shell.config
 
 
 def new_display(progress: bool | None, tokens: int, last: int, done: int = 0) -> Display:

@@ -187,7 +187,8 @@ class Run:
     def done(self, part_of_epoch: float) -> Done:
         seconds = self.clock.seconds
         part = max((self.epochs_done + part_of_epoch) / self.max_epoch, self.clock.part(seconds))
-        return Done(part, self.steps, seconds, self.scores)
+        losses = [record.valid_loss or 0.0 for record in self.records] if self.scores else []
+        return Done(part, self.steps, seconds, self.scores, losses)
 
     def seconds_left(self, part_of_epoch: float) -> float:
         """As long as until now, but for what has been compiled: that is done once."""

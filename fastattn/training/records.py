@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import base64
+import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from fastattn.drawing import draw_history
+from fastattn.data.words import html_table
+from fastattn.drawing import draw_history, picture_of_history
 
 
 class DivergedError(ArithmeticError):
@@ -73,6 +76,8 @@ def record_of(content: Mapping[str, Any]) -> EpochRecord:
 def epoch_line(record: EpochRecord, last: int | None) -> str:
     """An epoch in a line. last: the number of the last one."""
     parts = [f"epoch {record.epoch}/{last}", f"loss {record.loss:.4f}"]
+    if record.learning_rate is not None:
+        parts.append(f"learning rate {record.learning_rate:.3g}")
     if record.valid_loss is not None:
         held_out = [f"held out: loss {record.valid_loss:.4f}"]
         if record.valid_exact_match is not None:
@@ -128,12 +133,13 @@ class History(list[EpochRecord]):
         return draw_history(self, ax)
 
     def _repr_html_(self) -> str:
+        """The table and, of more than one epoch and where matplotlib is installed, the learning curve."""
         head, *rows = self._table() if self else [["no epochs"]]
-        return f"<table><thead>{_row(head, 'th')}</thead><tbody>{''.join(_row(row, 'td') for row in rows)}</tbody></table>"
-
-
-def _row(texts: Sequence[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in texts)}</tr>"
+        table = html_table(head, rows)
+        if len(self) < 2 or importlib.util.find_spec("matplotlib") is None:
+            return table
+        curve = base64.b64encode(picture_of_history(self)).decode()
+        return f'{table}<img alt="the learning curve" style="max-width: 45em" src="data:image/png;base64,{curve}">'
 
 
 @dataclass(frozen=True)
@@ -153,3 +159,6 @@ class Outcome:
 
     def __str__(self) -> str:
         return f"{self.kept}; {self.ended}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>"

@@ -31,11 +31,11 @@ from fastattn.data import (
 )
 from fastattn.data.files import finish_set, is_temporary, manifest_bytes, write_set
 from fastattn.data.locks import LOCK
-from fastattn.data.pairs import STANDARD_INPUT, Pair, passed_over, shown_name
+from fastattn.data.pairs import STANDARD_INPUT, Pair, checked_pair, passed_over, shown_name
 from fastattn.models import AttentionSeq2seq
 from fastattn.models.saved import digest_of
 
-from .card import HELD_OUT
+from .card import HELD_OUT, LICENSE
 from .checkpoints import CHECKPOINTS, Checkpoint, CheckpointFolder, pairs_digest
 from .interruptions import Noted, interruptions_held, interruptions_noted
 from .model_folder import HISTORY, IN_MEMORY, ModelFolderError, history_text, holds_model, locked, model_files
@@ -119,13 +119,8 @@ def _checked_pairs(name: str, pairs: Iterable[Pair], data: DataSettings) -> list
     check = SourceLimit(data)
     found = []
     for number, pair in enumerate(pairs, start=1):
-        try:
-            source, target = () if isinstance(pair, str) else pair
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: pair {number} is {pair!r:.100}; expected (source, target)") from None
+        source, target = checked_pair(pair, number, name)
         for side, text in zip(("source", "target"), (source, target)):
-            if not isinstance(text, str):
-                raise TypeError(f"{name}: the {side} of pair {number} is {text!r:.100}; expected a str")
             if not text.strip():
                 raise ValueError(f"{name}: the {side} of pair {number} is empty")
         try:
@@ -529,6 +524,7 @@ class Run(Generic[Model]):
             "schedule": training.schedule,
             "max_grad": training.max_grad,
             "seed": training.seed,
+            **({} if (name := self.settings.card.license) is None else {LICENSE: name}),
             **self._held_out(),
         }
 

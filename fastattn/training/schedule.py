@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from typing import Any, Self
 
 from fastattn.layers import checks
@@ -25,16 +26,25 @@ class Done(float):
 
     The part is that of the steps or, with a limit of time, that of the time where it is the larger. ``step``: the steps of
     this fit before the one that is to come; ``seconds``: since the fit began; ``scores``: the metric after each
-    validation of the fit, a higher one the better.
+    validation of the fit, a higher one the better; ``losses``: the loss after each of these validations, which says what
+    of equal scores is better, or none.
     """
 
     step: int
     seconds: float
     scores: Sequence[float]
+    losses: Sequence[float]
 
-    def __new__(cls, part: float, step: int = 0, seconds: float = 0.0, scores: Sequence[float] = ()) -> Self:
+    def __new__(
+        cls,
+        part: float,
+        step: int = 0,
+        seconds: float = 0.0,
+        scores: Sequence[float] = (),
+        losses: Sequence[float] = (),
+    ) -> Self:
         self = super().__new__(cls, part)
-        self.step, self.seconds, self.scores = step, seconds, scores
+        self.step, self.seconds, self.scores, self.losses = step, seconds, scores, losses
         return self
 
 
@@ -42,7 +52,7 @@ Schedule = Callable[[Done], float]
 
 
 def _known(done: float, name: str) -> Any:
-    """``step`` or ``scores``; TypeError for a plain number, which has none."""
+    """``step``, ``scores`` or ``losses``; TypeError for a plain number, which has none."""
     if not isinstance(done, Done):
         raise TypeError(f"the schedule goes by the {name}; expected a Done, got {done!r}")
     return getattr(done, name)
@@ -126,7 +136,8 @@ class InverseSqrt(Constant):
 class Plateau(Constant):
     """Is multiplied by ``factor`` each time that ``patience`` validations in a row were no better than the best before.
 
-    What is better, the metric of `Trainer.fit` says; the count begins anew after each fall.
+    What is better, the metric of `Trainer.fit` says, and of equal scores the loss, as it says which epoch is the best: while
+    a model gets nothing right yet, all exact matches are 0. The count begins anew after each fall.
     """
 
     factor: float = 0.5
@@ -139,8 +150,8 @@ class Plateau(Constant):
 
     def _fallen(self, done: float) -> float:
         watch, falls = Watch(self.patience), 0
-        for score in _known(done, "scores"):
-            watch.see((score, 0.0))
+        for score, loss in zip_longest(_known(done, "scores"), _known(done, "losses"), fillvalue=0.0):
+            watch.see((score, -loss))
             if watch.is_over:
                 falls += 1
                 watch.waited = 0

@@ -1,4 +1,4 @@
-"""What a training run is made of: settings in three sections, each said once, for Python, for TOML and for the command line.
+"""What a training run is made of: settings in four sections, each said once, for Python, for TOML and for the command line.
 
 A field of a section has its default, its kind (`kinds`) and a sentence of help, and all else is made from them: the flags
 of `fastattn train`, the comments of a config file, the tables of docs/training-command.md.
@@ -78,7 +78,7 @@ class Section:
 
     @classmethod
     def title(cls) -> str:
-        """The name of the section: "data", "model" or "training"."""
+        """The name of the section: "data", "model", "training" or "card"."""
         return cls.__name__.removesuffix("Settings").lower()
 
     @classmethod
@@ -391,10 +391,28 @@ class TrainingSettings(Section):
         return None
 
 
-# What may be another when a run is resumed: it changes no bit of the weights.
-CHANGEABLE = ("pairs", "valid", "token_cache", "log_every", "checkpoint_every", "keep_checkpoints")
+@dataclass(frozen=True)
+class CardSettings(Section):
+    """[card]: what the model's card cannot know by itself."""
 
-SECTIONS: tuple[type[Section], ...] = (DataSettings, ModelSettings, TrainingSettings)
+    license: str | None = setting(
+        None,
+        Text(optional=True),
+        "the licence of the model, which its card says; hubs know names such as cc-by-4.0",
+        "NAME",
+        default_text="unknown",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.license is not None and (not self.license.isprintable() or not self.license.strip()):
+            raise SettingsError(f"card.license is {self.license!r}; expected a name in one line")
+
+
+# What may be another when a run is resumed: it changes no bit of the weights.
+CHANGEABLE = ("pairs", "valid", "token_cache", "log_every", "checkpoint_every", "keep_checkpoints", "license")
+
+SECTIONS: tuple[type[Section], ...] = (DataSettings, ModelSettings, TrainingSettings, CardSettings)
 
 
 @dataclass(frozen=True)
@@ -404,6 +422,7 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    card: CardSettings = field(default_factory=CardSettings)
 
     def __post_init__(self) -> None:
         source, target = self.data.source_tokens, self.data.target_tokens

@@ -25,10 +25,10 @@ from fastattn.data import (
     group_targets,
     read_pairs,
 )
-from fastattn.data.pairs import Pair
+from fastattn.data.pairs import Pair, checked_pair
 from fastattn.data.reading import split_features
 from fastattn.data.vocabulary import SPECIAL
-from fastattn.data.words import shown
+from fastattn.data.words import html_table, shown
 from fastattn.drawing import AttentionMap, Tokens
 from fastattn.evaluation import Evaluation, evaluate
 from fastattn.layers.checks import Array
@@ -153,6 +153,12 @@ class Translator:
         backwards = ", from the source's end" if self.reverse_source else ""
         limit = f"at most {self.max_target_tokens} tokens an answer"
         return f"<{type(self).__name__} of {symbols[0]} to {symbols[1]} tokens{backwards}, {limit}, by {self.searching!r}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the facts that stand on the model's card; of an ensemble, its models."""
+        if isinstance(self.searching, Ensemble):
+            return self.searching._repr_html_()
+        return html_table((), self.facts())
 
     @classmethod
     def train(
@@ -418,8 +424,9 @@ class Translator:
         """How probable the model finds a given target of a source: of each of its tokens, and of the end, the logarithm.
 
         Their sum is the log probability of the target as the whole answer. What the vocabulary does not have counts as the
-        unknown symbol. To a source without a token there is no answer: an empty tuple.
+        unknown symbol. To a source without a token there is no answer: an empty tuple. TypeError for what is no pair of texts.
         """
+        pairs = [checked_pair(pair, number) for number, pair in enumerate(pairs, start=1)]
         given: list[tuple[float, ...]] = [()] * len(pairs)
         for chosen, x, lengths in self._batches(self.sources([source for source, _ in pairs]), 1):
             answers = [self.reading.normalized(pairs[n][1]) for n in chosen]
@@ -540,9 +547,14 @@ class Translator:
 
         The targets of a source that stands there more than once are all right. The other arguments: as in ``translate`` and in
         `fastattn.evaluation.evaluate`. ``index`` of a SourceError is the place of the pair. PairsError for a file that cannot
-        be read; ValueError for no pairs.
+        be read; ValueError for no pairs, TypeError for what is no pair of texts.
         """
-        given = read_pairs(pairs, self.reading) if isinstance(pairs, str | os.PathLike) else list(pairs)
+        if isinstance(pairs, str | os.PathLike):
+            given = read_pairs(pairs, self.reading)
+        else:
+            given = [checked_pair(pair, number) for number, pair in enumerate(pairs, start=1)]
+        if not given:
+            raise ValueError("pairs holds no pair; expected at least 1")
         targets = self.targets(given)
         try:
             answers = self.translate(list(targets), beam=beam, length_penalty=length_penalty, unknown=unknown)

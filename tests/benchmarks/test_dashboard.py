@@ -1,7 +1,5 @@
 """The dashboard: what it does about bad input, and its pages in a browser, of the results that the project keeps."""
 
-import functools
-import http.server
 import itertools
 import json
 import math
@@ -9,11 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from in_browser import headless_chromium, served, without_complaint
 
 pytest.importorskip("asv", reason="asv is not installed: pip install 'fastattn[asv]'")
 
@@ -288,44 +286,14 @@ def index(site):
 
 @pytest.fixture(scope="module")
 def address(site):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Headless Chromium, which finds no host but this one."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'fastattn[browser]'")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("there is no browser: Debian's packages are chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1300,1000",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-        "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    started.set_script_timeout(30)
-    yield started
-    started.quit()
+    with headless_chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 def measured_points():
@@ -388,18 +356,8 @@ wait(400);
 class TestInABrowser:
     @pytest.fixture(autouse=True)
     def _no_complaint(self, browser, address):
-        """Whatever the test opens: nothing leaves the host, and the console has no error."""
-        browser.get_log("browser"), browser.get_log("performance")
-        yield
-        requested = []
-        for entry in browser.get_log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                requested.append(message["params"]["request"]["url"])
-        assert requested
-        own = "data:", "chrome:", "about:"  # of the page, and of the browser itself when it starts
-        assert not [url for url in requested if not url.startswith((f"{address}/", *own))]
-        assert not [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "ERROR")]
+        with without_complaint(browser, address):
+            yield
 
     def test_landing_page(self, browser, address):
         browser.get(f"{address}/")

@@ -305,6 +305,7 @@ def test_symbols_stand_in_the_order_in_which_they_are_read(monkeypatch, rng):
     assert [label.get_text() for label in axes.get_xticklabels()] == [*"ابتث"]
 
 
+@pytest.mark.filterwarnings("ignore:matplotlib .* draws:fastattn.drawing.DrawingWarning")  # before 3.11
 @pytest.mark.parametrize(
     ("symbols", "rotation"), [(["ab"], 0), (["abc"], 90), ([DEVANAGARI, FAMILY, "e\u0301\u0302"], 0), (["\u200d"], 90)]
 )

@@ -134,6 +134,57 @@ def test_json_lines(model, library, fastattn_command):
     assert "attention" not in json.loads(out)["answers"][0]
 
 
+def test_given_answers_have_their_scores(model, second, library, fastattn_command, module, tmp_path):
+    pairs = [("abc", "abc"), ("da", "ad"), ("ba", "")]
+    lines = ["abc\tabc", "", "da\tad", "ba\t"]
+    expected = [
+        f"{sum(each):.4f}\t{' '.join(f'{one:.4f}' for one in each)}\t\t{target}"
+        for (_, target), each in zip(pairs, library.log_probabilities(pairs))
+    ]
+    expected.insert(1, "\t\t\t")
+    assert [len(each) for each in library.log_probabilities(pairs)] == [4, 3, 1]
+    code, out, err = fastattn_command("translate", model, "--given", *lines)
+    assert (code, out.splitlines(), err) == (0, expected, "")
+    assert module("translate", model, "--given", text="\n".join(lines).encode()).stdout.decode() == out
+
+    objects = ['{"source": "abc", "target": "abc", "id": 7}', "da\tad"]
+    code, out, err = fastattn_command("translate", model, "--given", "--jsonl", "--ensemble", second, *objects)
+    with fastattn.use_backend("reference"):
+        given = fastattn.training.ensemble([library, load(second)]).log_probabilities(pairs[:2])
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(each["source"], each["target"], each.get("id")) for each in found] == [("abc", "abc", 7), ("da", "ad", None)]
+    for each, scores in zip(found, given, strict=True):
+        (answer,) = each["answers"]
+        assert answer["token_log_probabilities"] == pytest.approx(scores, abs=1e-6)
+        assert (answer["text"], answer["tokens"]) == (each["target"], list(each["target"]))
+        assert answer["log_probability"] == pytest.approx(sum(scores), abs=1e-6)
+
+
+def test_what_is_found_and_then_given_has_the_same_scores(model, fastattn_command):
+    def objects(*options):
+        return [json.loads(line) for line in fastattn_command("translate", model, "--jsonl", *options)[1].splitlines()]
+
+    found = objects("--beam", 3, "abc", "da")
+    given = objects("--given", *(f"{each['source']}\t{each['answers'][0]['text']}" for each in found))
+    for one, other in zip(found, given, strict=True):
+        of_one, of_other = (each["answers"][0]["token_log_probabilities"] for each in (one, other))
+        assert of_other == pytest.approx(of_one, abs=1e-4)
+
+
+def test_given_answers_that_cannot_be_read_or_were_never_seen(model, fastattn_command):
+    code, out, err = fastattn_command("translate", model, "--given", "ab\tab", "ab")
+    assert (code, out, err) == (1, "", "fastattn: line 2: no tab; expected source<TAB>answer\n")
+    code, out, err = fastattn_command("translate", model, "--given", "--keep-going", "ab", "azb\tay", "c\tc")
+    assert (code, out.splitlines()[0]) == (1, "\t\t\t")
+    assert out.splitlines()[1].split("\t")[2:] == ["z y", "ay"]
+    assert err.splitlines()[1:3] == [
+        "fastattn: 1 of 3 sources has symbols that the model never saw: 'z'",
+        "fastattn: 1 of 2 answers has symbols that the model never saw: 'y'",
+    ]
+    code, out, err = fastattn_command("translate", model, "--given", "--jsonl", '{"source": "a"}')
+    assert (code, out, err) == (1, "", 'fastattn: line 1: "target" is missing; expected a text\n')
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -187,6 +238,10 @@ def test_models_that_do_not_fit_together(model, tmp_path, module, fastattn_comma
         (["--sample", "--length-penalty", 0], "--length-penalty is for a search for the best answer, and --sample draws"),
         (["--sample", "--top-p", 1.5], "--top-p is 1.5; expected a probability, at most 1"),
         (["--attention"], "--attention is written as JSON; expected --jsonl beside it"),
+        (["--given", "--beam", 1], "--beam is for answers that are looked for, and --given has them; give one of them"),
+        (["--given", "--seed", 0], "--seed is for answers that are looked for, and --given has them; give one of them"),
+        (["--given", "--jsonl", "--attention"], "--attention is for answers that are looked for, and --given has them"),
+        (["--given", "--unknown", "copy"], "--unknown copy is for answers that are looked for, and --given has them"),
     ],
 )
 def test_options_that_do_not_go_together(options, said, model, fastattn_command):

@@ -136,6 +136,33 @@ def test_answers_may_be_as_many_as_the_pairs_or_as_the_sources(of_file):
     assert of_file(answers, SEVERAL) == of_file(twice, SEVERAL)
 
 
+def test_answers_may_be_as_many_as_the_lines(of_file):
+    """As `fastattn translate --input` writes them."""
+    content = "word  phones\n;;; a comment\neither  IY DH ER\neither(1)  AY DH ER\n\ncat  K AE T\n"
+    options = ["--header", "--separator", "  ", "--comment", ";;;", "--variants", "--target-tokens", "space"]
+    code, out, err = of_file(["", "", "AY DH ER", "AY DH ER", "", "K AE"], content, *options)
+    assert (code, err) == (0, "")
+    assert of_file(["AY DH ER", "K AE"], content, *options) == (code, out, err)
+    assert "token error rate      16.67% (1 error in 6 tokens)" in out
+    other = of_file(["", "", "AY DH ER", "IY DH ER", "", "K AE"], content, *options)[2]
+    assert other.endswith("answers.txt:4: another answer than in line 3, to the same source; expected one\n")
+    assert of_file(["x"] * 5, content, *options)[2].endswith(
+        "5 answers; expected 3, one for each pair, or 2, one for each different source, or 6, one for each line\n"
+    )
+
+
+def test_answers_from_standard_input(tmp_path, module):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("a\tone two\nb\tthree\n")
+    done = module("evaluate", "-", path, "--target-tokens", "space", "--json", text=b"one too\nthree\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["token_errors"] == 1
+    done = module("evaluate", "-", path, text=b"one too\n")
+    assert done.stderr == b"fastattn: standard input: 1 answer; expected 2, one for each pair\n"
+    done = module("evaluate", "-", "-", text=b"one too\n")
+    assert done.stderr.startswith(b"fastattn: - and -: answers and pairs are both to come from standard input")
+
+
 def test_answers_that_do_not_fit_the_pairs(of_file, tmp_path):
     path = tmp_path / "answers.txt"
     assert of_file(["a"], PAIRS) == (1, "", f"fastattn: {path}: 1 answer; expected 4, one for each pair\n")

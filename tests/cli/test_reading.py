@@ -176,6 +176,30 @@ def test_a_file_of_sources_or_of_pairs(tiny, tmp_path, fastattn_command, content
     assert (code, out.splitlines(), err) == (0, answers(tiny, ["ab", "bc", "", "cd"]), "")
 
 
+def test_the_targets_of_a_file_as_given_answers(inflections, tmp_path, fastattn_command):
+    path = tmp_path / "forms.tsv"
+    path.write_text(f"{INFLECTIONS}\nrun\tran\n", encoding="utf-8")
+    code, out, err = fastattn_command("translate", inflections, "--given", "--keep-going", "--input", path)
+    with fastattn.use_backend("reference"):
+        pairs = [("walk\tV;PST", "walked"), ("run\tV;PST", "ran"), ("run\tV;3;SG;PRS", "runs")]
+        given = load(inflections).log_probabilities(pairs)
+    assert (code, [line.split("\t")[-1] for line in out.splitlines()]) == (1, ["", "walked", "ran", "runs", "", ""])
+    assert [line.split("\t")[0] for line in out.splitlines() if line.strip()] == [f"{sum(each):.4f}" for each in given]
+    assert f"{path}, line 6: 2 columns; expected 3 (source 1, target 2, features 3)" in err
+
+
+def test_json_is_no_line_of_columns(teach, tmp_path, fastattn_command):
+    """Whatever stands between the columns of the pairs that a model was taught."""
+    model = teach("from,to\nab,x\nbc,y\n", epochs=1, separator=",", header=True, source_column="from", target_column="to")
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"source": "ab", "id": 1}\n{"source": "bc", "target": "y"}\n')
+    code, out, err = fastattn_command("translate", model, "--jsonl", "--input", path)
+    assert (code, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [each["answers"][0]["text"] for each in found] == answers(model, ["ab", "bc"])
+    assert (found[0]["id"], found[1]["target"]) == (1, "y")
+
+
 def test_standard_input_as_a_file(tiny, tmp_path, module):
     done = module("translate", tiny, "--input", "-", text=b"ab\tx y\nbc\n")
     assert (done.returncode, done.stdout.decode().splitlines(), done.stderr) == (0, answers(tiny, ["ab", "bc"]), b"")

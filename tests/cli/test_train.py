@@ -38,7 +38,7 @@ def test_from_pairs_to_answers(trained, pairs, module):
     assert "4 different characters in the sources" in output
     assert "embedding 8, hidden 24" in output
     assert "reference kernels, threads 1" in output
-    assert len(re.findall(r"^epoch \d+/12  loss .* tokens/s  .* s$", output, re.MULTILINE)) == 12
+    assert len(re.findall(r"^epoch \d+/12  loss \S+  learning rate \S+  .* tokens/s  .* s$", output, re.MULTILINE)) == 12
     history = [json.loads(line) for line in (trained / "model" / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 13))
     assert list(history[0])[:6] == ["epoch", "loss", "valid_loss", "valid_exact_match", "tokens_per_second", "seconds"]
@@ -389,6 +389,22 @@ def test_a_line_says_which_epoch_was_kept_and_why(pairs, tmp_path, fastattn_comm
     history = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["best"] for line in history] == [True, False]
     assert [json.loads(line)["valid_token_error_rate"] > 0 for line in history] == [True, True]
+
+
+def test_held_out_symbols_that_no_training_pair_has_are_told(tmp_path, fastattn_command):
+    """As where one file is composed and the other is not."""
+    (tmp_path / "p.tsv").write_text("\u00e9a\tx\nab\ty\n", encoding="utf-8")
+    (tmp_path / "v.tsv").write_text("e\u0301a\tx\nab\tz\nb\ty\n", encoding="utf-8")
+    command = ["train", tmp_path / "p.tsv", "--valid", tmp_path / "v.tsv", "--out", tmp_path / "m", "--overwrite", *TINY]
+    code, out, err = fastattn_command(*command, "--epochs", 1)
+    assert (code, err) == (0, "")
+    said = "unseen     2 of 3 held-out pairs have symbols that no pair to train on has: 'e', U+0301, 'z'"
+    assert said in out.splitlines()
+    code, out, err = fastattn_command(*command, "--epochs", 1, "--normalization", "NFC")
+    said = "unseen     1 of 3 held-out pairs has symbols that no pair to train on has: 'z'"
+    assert said in out.splitlines()
+    (tmp_path / "v.tsv").write_text("ab\tx\n")
+    assert "unseen" not in fastattn_command(*command, "--epochs", 1)[1]
 
 
 def test_log_every_prints_lines_of_steps(pairs, tmp_path, fastattn_command):

@@ -196,6 +196,8 @@ def test_a_header_without_the_columns(read):
         (DICTIONARY.replace("(1)", ""), {"comment": ";;;"}, "--separator '  ' would read the file"),
         ("\n# x\nS,T,x\n# y\n1,2,3\n", {"header": True, "comment": "#"}, "--separator , would read the file"),
         ("a,b\nc,d\n", {}, "--separator , would read the file"),
+        ("a\tb\nc\td\n", {"separator": "  "}, r"--separator '\t' would read the file"),
+        ("# x\na\tb\n", {"separator": ","}, r"--separator '\t' --comment '#' would read the file"),
         ("# x\na\tb\n", {}, "--comment '#' would read the file"),
         ("a b ||| c\n\na, b ||| c, d\n", {}, "--separator ' ||| ' would read the file"),
         (

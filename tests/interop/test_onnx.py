@@ -155,10 +155,11 @@ def test_on_the_command_line(tmp_path, capsys, rng):
     translator = make_translator({}, rng)
     translator.save(tmp_path / "model")
     assert run(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "graphs")]) == 0
-    paths = [tmp_path / "graphs" / f"{name}.onnx" for name in interop.GRAPHS]
+    paths = [tmp_path / "graphs" / name for name in (*(f"{name}.onnx" for name in interop.GRAPHS), "about.json")]
     assert capsys.readouterr() == ("".join(f"{path}\n" for path in paths), "")
-    for path, graph in zip(paths, interop.graphs(translator).values(), strict=True):
+    for path, graph in zip(paths[:3], interop.graphs(translator).values(), strict=True):
         assert onnx.load(path) == graph
+        assert graph.metadata_props[0].value == paths[3].read_text(encoding="utf-8")
     (tmp_path / "file").touch()
     assert run(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "file")]) == 1
     assert capsys.readouterr().err == f"fastattn: {tmp_path / 'file'}: File exists\n"

@@ -111,9 +111,9 @@ def test_a_notebook_without_widgets_has_a_line_an_epoch(capsys):
     assert err == ""
     said, *lines = out.split("\n")
     assert said.startswith("\rcompiling kernels (once on this machine), 0 so far\rcompiling")
-    assert "epoch 1/2  loss 1.0000  held out: loss 1.0000  " in said  # in the place of what was said before
+    assert "epoch 1/2  loss 1.0000  learning rate 0  held out: loss 1.0000  " in said  # in the place of what was said before
     assert len(lines) == 2
-    assert lines[0].startswith("epoch 2/2  loss 1.0000  held out: loss 1.0000  ")
+    assert lines[0].startswith("epoch 2/2  loss 1.0000  learning rate 0  held out: loss 1.0000  ")
 
 
 @pytest.mark.usefixtures("notebook")

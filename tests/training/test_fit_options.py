@@ -287,6 +287,21 @@ def test_a_schedule_knows_steps_and_validations(schedule, factors):
     assert optimizer.lr == 0.5
 
 
+class Wrong(Scripted):
+    """Answers, and never rightly."""
+
+    def generate(self, x, start_id, sample_size, lengths=None):
+        return np.full((len(x), sample_size), 7)
+
+
+def test_a_plateau_of_a_model_that_gets_nothing_right_yet_goes_by_the_loss():
+    optimizer = Recorder(0.5)
+    trained = Trainer(Wrong(LOSSES), optimizer)
+    records = trained.fit(ONES, ONES, 6, 6, schedule="plateau", validation_data=(ONES, ONES))
+    assert {record.valid_exact_match for record in records} == {0.0}
+    assert optimizer.rates == [0.5, 0.5, 0.5, 0.25, 0.125, 0.125]  # the losses 4 and the second 3 were no better
+
+
 class Timed(Scripted):
     """A step takes a second, a validation three, by a clock of its own."""
 

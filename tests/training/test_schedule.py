@@ -63,6 +63,13 @@ def test_plateau_falls_when_validation_is_no_better_for_long():
     assert factors == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01])
 
 
+def test_of_equal_scores_the_loss_says_whether_a_plateau_is_reached():
+    schedule = Plateau(patience=1)
+    scores, losses = [0.0, 0.0, 0.0, 0.1, 0.1], [3.0, 2.5, 2.6, 2.7, 2.7]
+    factors = [schedule(Done(0.5, scores=scores[:n], losses=losses[:n])) for n in range(len(scores) + 1)]
+    assert factors == [1, 1, 1, 0.5, 0.5, 0.25]
+
+
 def test_schedules_are_made_by_name():
     assert make_schedule("constant") == Constant()
     assert make_schedule("linear", warmup_steps=5, hold=0.3) == Linear(5, hold=0.3)

@@ -101,6 +101,7 @@ OTHERS = {
         "keep_checkpoints": 5,
         "seed": 2**70,
     },
+    "card": {"license": 'of "my own"'},
 }
 BESIDE = {
     "valid": {"pairs": "a.tsv"},

@@ -8,7 +8,7 @@ import pytest
 
 import fastattn
 from fastattn.data import Vocabulary
-from fastattn.training import SGD, EpochRecord, History, Trainer, Translator, ensemble
+from fastattn.training import SGD, EpochRecord, History, Outcome, Trainer, Translator, ensemble
 
 
 def model(V=5, **options):
@@ -86,6 +86,38 @@ def test_columns_of_which_nothing_is_known_are_left_out_and_many_epochs_are_few_
     assert len(rows) == 14
     assert [row.split()[0] for row in rows[6:9]] == ["6", "...", "95"]
     assert len(repr(History(record(epoch) for epoch in range(1, 13))).splitlines()) == 13
+
+
+def test_a_notebook_gets_a_models_layers_and_their_shapes():
+    made = model(attention="general")
+    html = made._repr_html_()
+    assert html.startswith(f"<p>AttentionSeq2seq of {made.config.in_words()}</p><table><thead><tr><th>layer</th>")
+    rows = re.findall("<tr>(?:<td>([^<]*)</td>)(?:<td>([^<]*)</td>)(?:<td>([^<]*)</td>)</tr>", html)
+    assert rows[0] == ("encoder.embedding", "W (5, 3)", "15")
+    assert ("decoder.lstm.0.forward", "Wx (3, 16), Wh (4, 16), b (16,)", "128") in rows
+    *layers, (name, dtype, total) = rows
+    assert (name, dtype) == ("all", "float32")
+    assert sum(int(count) for _, _, count in layers) == int(total) == sum(array.size for array in made.params)
+    both = fastattn.Ensemble([made, made])._repr_html_()
+    assert both == f"<p>Ensemble of 2 models</p>{html}{html}"
+
+
+def test_a_notebook_gets_a_translators_facts():
+    abc = Vocabulary("abc")
+    made = Translator(model(7), abc, abc, reverse_source=False, max_target_tokens=9)
+    html = made._repr_html_()
+    assert all(f"<tr><td>{name}</td><td>{fact}</td></tr>" in html for name, fact in made.facts())
+    assert ensemble([made, made])._repr_html_() == f"<p>Ensemble of 2 models</p>{2 * made.model._repr_html_()}"
+
+
+def test_a_notebook_gets_a_curve_and_a_sentence(monkeypatch):
+    pytest.importorskip("matplotlib")
+    history = History([record(1), record(2)])
+    table, curve = history._repr_html_().split("</table>")
+    assert curve.startswith('<img alt="the learning curve" style="max-width: 45em" src="data:image/png;base64,iVBORw0K')
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert history._repr_html_() == f"{table}</table>"
+    assert Outcome((1,), "a < b", "c")._repr_html_() == "<p>a &lt; b; c</p>"
 
 
 def test_a_notebook_gets_a_table_of_html():

@@ -202,6 +202,20 @@ def test_answers_as_many_and_as_detailed_as_wanted(trained):
         trained.translate(texts, beam=1, n_best=2)
 
 
+@pytest.mark.parametrize("ask", ["score", "log_probabilities"])
+def test_what_is_no_pair_is_told_so(trained, ask):
+    for pairs, said in (
+        ([("abc", "cba"), ("abc",)], r"pairs: pair 2 is \('abc',\); expected \(source, target\)"),
+        (["ab"], r"pairs: pair 1 is 'ab'; expected \(source, target\)"),
+        ([("abc", None)], r"pairs: the target of pair 1 is None; expected a str"),
+    ):
+        with pytest.raises(TypeError, match=f"^{said}$"):
+            getattr(trained, ask)(pairs)
+    with pytest.raises(ValueError, match=r"^pairs holds no pair; expected at least 1$"):
+        trained.score([])
+    assert trained.log_probabilities([]) == []
+
+
 def test_a_score_is_that_of_the_answers(trained, tmp_path):
     answers = dict(zip(("abc", "dce"), trained.translate(["abc", "dce"])))
     pairs = [("abc", answers["abc"] + "!"), ("dce", answers["dce"]), ("abc", answers["abc"])]
@@ -282,6 +296,43 @@ def test_the_card_says_what_the_model_is(trained, tmp_path):
         assert f"| {name} | {fact} |" in text
     assert dict(trained.facts())["model"] == "embedding 8, hidden 16"
     assert "Translator.load" in text
+
+
+def card_in(folder):
+    """The front matter and the text."""
+    yaml = pytest.importorskip("yaml")
+    _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def test_a_card_says_the_licence_that_it_is_given(tmp_path):
+    options = {**TINY, "epochs": 1, "progress": False, "license": "my: own | licence"}
+    translator = Translator.train(PAIRS, folder=tmp_path / "m", **options)
+    front, text = card_in(tmp_path / "m")
+    assert front["license"] == "my: own | licence"
+    assert "\nThe licence is my: own \\| licence. Whoever publishes" in text
+    assert dict(translator.facts())["license"] == "my: own | licence"
+    assert (tmp_path / "m" / "config.toml").read_text().endswith('license = "my: own | licence"\n')
+    loaded = Translator.load(tmp_path / "m")
+    loaded.about["license"] = "mit"
+    loaded.save(tmp_path / "m")
+    assert card_in(tmp_path / "m")[0]["license"] == "mit"
+
+
+def test_a_card_without_a_licence_says_how_to_give_one_and_may_be_edited(trained, tmp_path):
+    trained.save(tmp_path / "m")
+    front, text = card_in(tmp_path / "m")
+    assert front["license"] == "unknown"
+    assert "No licence is given. `fastattn train --license cc-by-4.0`" in text
+    path = tmp_path / "m" / "README.md"
+    path.write_text(path.read_text().replace("license: unknown", "license: mit"))
+    assert Translator.load(tmp_path / "m").translate(["ab"]) == trained.translate(["ab"])
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "   "])
+def test_a_licence_is_a_name_in_one_line(name):
+    with pytest.raises(SettingsError, match=r"card\.license is .*; expected a name in one line"):
+        Translator.train(PAIRS, license=name)
 
 
 def test_a_card_of_odd_names_and_of_no_training(tmp_path):
