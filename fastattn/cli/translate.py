@@ -222,8 +222,10 @@ def arriving_lines(
     Nothing is waited for while a whole line lies unanswered: whoever writes a line may read its answer before writing
     the next, and whoever writes a thousand at once has them translated in batches. UserError for a line that is not
     UTF-8, when the lines before it have been handed out; where there is a ``refuse`` it is told instead, and an empty line
-    stands in the place of that one.
+    stands in the place of that one. UserError for a line that does not end, too.
     """
+    from fastattn.data.pairs import LONGEST_LINE
+
     number = 0
     rest = b""
     ended = False
@@ -249,3 +251,5 @@ def arriving_lines(
                 raise UserError(problem) from error
         if texts:
             yield texts
+        if len(rest) > LONGEST_LINE:
+            raise UserError(f"{name}, line {number + 1}: is longer than {LONGEST_LINE:,} bytes; expected a text a line")

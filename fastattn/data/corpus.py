@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,13 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from fastattn.data.files import atomic_write
+from fastattn.data.files import FileError, atomic_write, read_regular
 from fastattn.data.pairs import Pair
 from fastattn.data.vocabulary import PADDING, Vocabulary
 
 FORMAT_VERSION = 1
 INDEX = "corpus.json"
 HASHES = "sources.hashes"
+FILES = ("source.ids", "source.offsets", "target.ids", "target.offsets", HASHES)
+MAX_INDEX_BYTES = 2**29  # two vocabularies, most of all
 CHUNK = 1 << 14  # pairs that are written at once
 
 
@@ -203,15 +206,17 @@ def open_corpus(folder: str | os.PathLike[str], made_of: Mapping[str, Any], *, c
         names = {name for name in {*index["made_of"], *made_of} if index["made_of"].get(name) != made_of.get(name)}
         raise CorpusError(folder, f"was made of something else: {', '.join(sorted(names))} differs")
     try:
-        if check:
-            for name, digest in index["sha256"].items():
-                if file_digest(folder / name) != digest:
-                    raise CorpusError(folder, f"{name} is damaged: its SHA-256 is not the one in {INDEX}")
         rows = {side: _open_rows(folder, side, index[side]) for side in ("source", "target")}
-        hashes = np.memmap(folder / HASHES, "<u8", mode="r")
+        hashes = _mapped(folder / HASHES, "<u8", index["source"]["rows"])
+        if check:
+            for name in FILES:
+                if file_digest(folder / name) != index["sha256"][name]:
+                    raise CorpusError(folder, f"{name} is damaged: its SHA-256 is not the one in {INDEX}")
+            for side in rows:
+                _check_offsets(side, rows[side])
         vocabularies = {side: Vocabulary.from_json(index["vocabulary"][side]) for side in ("source", "target")}
         blank_lines, comment_lines = map(int, index.get("passed_over", (0, 0)))  # earlier versions did not keep them
-    except (OSError, KeyError, TypeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CorpusError(folder, f"cannot be read: {error}") from error
     except ValueError as error:
         if isinstance(error, CorpusError):
@@ -255,22 +260,43 @@ class _Writer:
 def _open_rows(folder: Path, side: str, told: Mapping[str, Any]) -> Rows:
     if told["dtype"] not in ("<u2", "<u4"):
         raise ValueError(f"the dtype of {side}.ids is {told['dtype']!r}; expected '<u2' or '<u4'")
-    ids = np.memmap(folder / f"{side}.ids", told["dtype"], mode="r")
-    offsets = np.memmap(folder / f"{side}.offsets", "<i8", mode="r")
-    if len(ids) != told["ids"] or len(offsets) != told["rows"] + 1 or offsets[-1] != len(ids):
-        raise ValueError(f"{side}.ids holds {len(ids)} ids and {side}.offsets {len(offsets)} offsets, not what {INDEX} says")
+    ids = _mapped(folder / f"{side}.ids", told["dtype"], told["ids"])
+    offsets = _mapped(folder / f"{side}.offsets", "<i8", told["rows"] + 1)
     return Rows(ids, offsets)
+
+
+def _check_offsets(side: str, rows: Rows) -> None:
+    """ValueError unless each row is where its offsets say."""
+    end = 0
+    for first in range(0, len(rows.offsets), CHUNK):  # of a file on disk not all at once
+        chunk = rows.offsets[first : first + CHUNK]
+        if chunk[0] < end or (chunk[1:] < chunk[:-1]).any():
+            raise ValueError(f"{side}.offsets do not rise")
+        end = chunk[-1]
+    if rows.offsets[0] != 0 or end != len(rows.ids):
+        raise ValueError(f"{side}.offsets are not those of {len(rows.ids)} ids")
+
+
+def _mapped(path: Path, dtype: str, size: Any) -> np.ndarray:
+    """The numbers in a file, of the size that the index says. ValueError or OSError where it is no such file."""
+    expected = size * np.dtype(dtype).itemsize
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != expected:
+        raise ValueError(f"{path.name} has {status.st_size:,} bytes; expected a regular file of {expected:,}")
+    return np.memmap(path, dtype, mode="r")
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        index = json.loads((folder / INDEX).read_bytes())
-    except OSError as error:
-        raise CorpusError(folder, f"holds no encoded pairs: {INDEX} {error.strerror}") from error
-    except ValueError as error:
+        index = json.loads(read_regular(folder / INDEX, MAX_INDEX_BYTES))
+    except FileError as error:
+        raise CorpusError(folder, f"holds no encoded pairs: {INDEX} {error.reason}") from error
+    except (ValueError, RecursionError) as error:
         raise CorpusError(folder, f"{INDEX} is not JSON: {error}") from error
-    if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION or "made_of" not in index:
+    if not isinstance(index, dict) or index.get("format_version") != FORMAT_VERSION:
         raise CorpusError(folder, f"{INDEX} is not of format_version {FORMAT_VERSION}")
+    if not isinstance(index.get("made_of"), dict):
+        raise CorpusError(folder, f"{INDEX} does not say what the corpus was made of")
     return index
 
 

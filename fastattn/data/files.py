@@ -13,7 +13,9 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -247,6 +249,8 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
             _check_regular(path, status)
             if limit is not None and status.st_size > limit:
                 raise TooLargeError(path, f"has {status.st_size:,} bytes; expected at most {limit:,}")
+            if status.st_size > memory():
+                raise TooLargeError(path, f"has {status.st_size:,} bytes, more than this machine has memory")
             content = stream.read(status.st_size)
             if len(content) < status.st_size or stream.read(1):
                 raise FileError(path, "was changed while it was read")
@@ -257,6 +261,16 @@ def read_regular(path: str | os.PathLike[str], limit: int | None = None) -> byte
         raise FileError(path, "is a folder") from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror or error}") from error
+    except MemoryError:
+        raise TooLargeError(path, f"has {status.st_size:,} bytes, more than there is memory for") from None
+
+
+def memory() -> float:
+    """The bytes of this machine's memory; infinity where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _check_regular(path: str | os.PathLike[str], status: os.stat_result) -> None:
@@ -350,7 +364,7 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
         entries = {name: {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])} for name, entry in files.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         entries = {}
-    if content != _manifest(entries) or any(not _is_plain(name) for name in entries):
+    if content != _manifest(entries) or not all(_is_plain(name) and _is_entry(entry) for name, entry in entries.items()):
         raise FileError(path, "is damaged: it is not as it was written")
     return entries
 
@@ -364,4 +378,13 @@ def _entries_so_far(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _is_plain(name: str) -> bool:
     """Whether a name stays in its folder."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
     return bool(name) and os.path.basename(name) == name and name not in (".", "..") and "\0" not in name
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether the digest is one, which stands in names of files, and the size can be."""
+    return re.fullmatch("[0-9a-f]{64}", entry["sha256"]) is not None and 0 <= entry["bytes"] < 2**63

@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 from fastattn.data.columns import Columns
@@ -26,6 +26,9 @@ Pair = tuple[str, str]
 STANDARD_INPUT = "-"
 GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 CHUNK = 1 << 20  # bytes that are read at once
+LONGEST_LINE = 1 << 24  # bytes; no source of so many tokens is answered
+# What gzip compressed may be so many times as large as the file, beyond so many bytes. Text is some ten times as large.
+MAX_RATIO, FREE_BYTES = 200, 1 << 26
 
 
 class PairsError(ValueError):
@@ -73,7 +76,7 @@ def _raw_lines(path: str | os.PathLike[str], what: str = "a pair", content: byte
 
     content: what stands in the file; None: it is read.
     """
-    rest, is_empty = b"", True
+    rest, is_empty, lines = b"", True, 0
     try:
         with opened(path) if content is None else io.BytesIO(content) as stream:
             while chunk := stream.read(CHUNK):
@@ -82,8 +85,11 @@ def _raw_lines(path: str | os.PathLike[str], what: str = "a pair", content: byte
                 # On bytes, unlike on str, splitlines knows no line ends but LF, CRLF and CR. The last CR may be half of one.
                 end = len(block) - block.endswith(b"\r")
                 begun = max(block.rfind(b"\n", 0, end), block.rfind(b"\r", 0, end)) + 1
-                yield from block[:begun].splitlines()
-                rest = block[begun:]
+                whole = block[:begun].splitlines()
+                yield from whole
+                rest, lines = block[begun:], lines + len(whole)
+                if len(rest) > LONGEST_LINE:
+                    raise PairsError(path, lines + 1, f"is longer than {LONGEST_LINE:,} bytes; expected {what} a line")
     except OSError as error:
         raise PairsError(path, None, f"cannot be read: {error.strerror or error}") from error
     yield from rest.splitlines()
@@ -100,11 +106,43 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         stream: Any = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(open(path, "rb"))
         if stream.peek(2).startswith(GZIP):
-            stream = stack.enter_context(gzip.open(stream))
+            stream = _Unpacked(path, stream)
         try:
             yield stream
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise PairsError(path, None, f"is not a whole gzip file: {error}") from error
+
+
+class _Counted:
+    """A stream to be read, and how many bytes of it were."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.count = stream, 0
+
+    def read(self, size: int = -1) -> bytes:
+        return self._counted(self._stream.read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._counted(self._stream.read1(size))
+
+    def _counted(self, content: bytes) -> bytes:
+        self.count += len(content)
+        return content
+
+
+class _Unpacked(_Counted):
+    """What gzip compressed in a stream. PairsError where it becomes far more than text does."""
+
+    def __init__(self, path: str | os.PathLike[str], stream: Any) -> None:
+        self._path, self._packed = path, _Counted(stream)
+        super().__init__(gzip.GzipFile(fileobj=self._packed))  # type: ignore[call-overload]
+
+    def _counted(self, content: bytes) -> bytes:
+        super()._counted(content)
+        if self.count > FREE_BYTES + MAX_RATIO * self._packed.count:
+            reason = f"unpacks to more than {MAX_RATIO} times its size, as no text does; if it is meant, unpack it first"
+            raise PairsError(self._path, None, reason)
+        return content
 
 
 def _decoded(path: str | os.PathLike[str], number: int, line: bytes) -> str:
@@ -176,9 +214,11 @@ class PairsStream:
         columns = None if reading.header else Columns(reading)
         raw = _raw_lines(self.path, content=self.content)
         begin: list[bytes] = []
+        held = 0
         for number, content in enumerate(raw, start=1):
-            if number <= LINES:
+            if number <= LINES and held <= LONGEST_LINE:
                 begin.append(content)
+                held += len(content)
             line = _decoded(self.path, number, content)
             if not line.strip():
                 self.blank_lines += 1
@@ -192,16 +232,22 @@ class PairsStream:
                     pair = columns.pair(line)
                 except ValueError as error:
                     more = [content] if number > LINES else islice(raw, LINES - number)
-                    raise PairsError(self.path, number, _with_hint(str(error), [*begin, *more], reading)) from error
+                    raise PairsError(self.path, number, _with_hint(str(error), chain(begin, more), reading)) from error
                 self.line, holds_none = number, False
                 yield pair
         if holds_none:
             raise PairsError(self.path, None, "holds no pair; expected a pair a line")
 
 
-def _with_hint(reason: str, looked_at: Sequence[bytes], reading: Reading) -> str:
-    """The reason, and the options that would read these lines."""
-    found = hint([line.decode("utf-8", "replace") for line in looked_at], reading)
+def _with_hint(reason: str, lines: Iterable[bytes], reading: Reading) -> str:
+    """The reason, and the options that would read these lines; without a look at more than LONGEST_LINE bytes."""
+    looked_at, size = [], 0
+    for line in lines:
+        looked_at.append(line.decode("utf-8", "replace"))
+        size += len(line)
+        if size > LONGEST_LINE:
+            return reason
+    found = hint(looked_at, reading)
     return reason if found is None else f"{reason}; {found}"
 
 

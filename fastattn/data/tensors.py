@@ -84,6 +84,8 @@ def _place(name: str, told: Any) -> _Place:
         raise TensorsError(f"its header does not describe {name[:100]!r}") from None
     if not fits or any(type(number) is not int or not 0 <= number < 2**63 for number in numbers):
         raise TensorsError(f"its header does not describe {name[:100]!r}")
+    if math.prod(size or 1 for size in shape) * SIZES[dtype] >= 2**63:  # none of it need be there, if a size is 0
+        raise TensorsError(f"{name[:100]!r} has a shape {shape}, larger than any memory")
     if begin + math.prod(shape) * SIZES[dtype] != end:
         raise TensorsError(f"{name[:100]!r} has a shape {shape} and {end - begin} bytes")
     return _Place(dtype, tuple(shape), begin, end)

@@ -15,7 +15,11 @@ class Tanh(Layer):
     """tanh of each number. It has no weights."""
 
     def forward(self, x: ArrayLike) -> Array:
-        """x (N, T, D) -> (N, T, D)."""
+        """x (N, T, D) -> (N, T, D), to be read: backward reads the same memory."""
+        return checks.read_only(self._forward(x))
+
+    def _forward(self, x: ArrayLike) -> Array:
+        """What forward gives, for who does not overwrite it."""
         x = checks.floats("x", x, ("N", "T", "D"))
         kernels = backend.kernels()
         y = kernels.tanh_forward(x)

@@ -31,7 +31,11 @@ class AttentionWeight(Layer):
     """How much one target state h attends to each source state hs_t: the softmax over t of their dot products."""
 
     def forward(self, hs: ArrayLike, h: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """hs (N, T, H), h (N, H) -> a (N, T), zeros at padding."""
+        """hs (N, T, H), h (N, H) -> a (N, T), zeros at padding; to be read: backward reads the same memory."""
+        return checks.read_only(self._forward(hs, h, lengths))
+
+    def _forward(self, hs: ArrayLike, h: ArrayLike, lengths: ArrayLike | None) -> Array:
+        """What forward gives, for who does not overwrite it."""
         hs = checks.floats("hs", hs, ("N", "T", "H"))
         N, T, H = hs.shape
         h = checks.floats("h", h, (N, H), hs.dtype)
@@ -83,7 +87,7 @@ class AttentionLayer(Layer):
 
     def forward(self, hs: ArrayLike, h: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """hs (N, T, H), h (N, H) -> c (N, H)."""
-        a = self.attention_weight_layer.forward(hs, h, lengths=lengths)
+        a = self.attention_weight_layer._forward(hs, h, lengths)
         self.attention_weight = checks.read_only(a)
         return self.weight_sum_layer.forward(hs, a, lengths=lengths)
 

@@ -55,10 +55,12 @@ class EmbeddingLSTM(AsOne):
     ) -> Array:
         """ids (N, T), integers from 0 to V - 1 -> what the LSTM gives, zeros at padding, where any integer may stand.
 
-        hs_enc and source_lengths are for an `InputFeedingLSTM`, which reads them besides.
+        hs_enc and source_lengths are for an `InputFeedingLSTM`, which reads them besides. What that gives is to be read: its
+        backward reads the same memory.
         """
         checked, lengths = checks.ids("ids", ids, ("N", "T"), len(self.weights()[0]), lengths)
-        return self._forward(checked, lengths, **self.lstm._checked_source(len(checked), hs_enc, source_lengths))
+        out = self._forward(checked, lengths, **self.lstm._checked_source(len(checked), hs_enc, source_lengths))
+        return checks.read_only(out) if self.lstm.reads_its_output else out
 
     def _forward(self, ids: Array, lengths: Array | None, **source: Any) -> Array:
         """For weights, ids and lengths that have been checked, and what is read besides."""

@@ -37,6 +37,8 @@ class InputFeedingLSTM(RecurrentLayer):
     After ``forward``, ``attention_weight`` (T2, N, T1) holds the weights, as in `Attention`.
     """
 
+    reads_its_output = True
+
     def __init__(
         self,
         lstms: Sequence[LSTM],
@@ -139,7 +141,14 @@ class InputFeedingLSTM(RecurrentLayer):
         lengths: ArrayLike | None = None,
         source_lengths: ArrayLike | None = None,
     ) -> Array:
-        """xs (N, T2, D), hs_enc (N, T1, E) -> outs (N, T2, K), the h~ of all steps, zeros at padding."""
+        """xs (N, T2, D), hs_enc (N, T1, E) -> outs (N, T2, K), the h~ of all steps, zeros at padding.
+
+        They are to be read: backward reads the same memory.
+        """
+        return checks.read_only(self._forward(xs, hs_enc, lengths, source_lengths))
+
+    def _forward(self, xs: ArrayLike, hs_enc: ArrayLike, lengths: ArrayLike | None, source_lengths: ArrayLike | None) -> Array:
+        """What forward gives, for who does not overwrite it."""
         xs = checks.floats("xs", xs, ("N", "T2", self.input_width), self._dtype)
         checked_lengths = checks.lengths("lengths", lengths, *xs.shape[:2])
         outs, kept = self._read(xs, None, checked_lengths, **self._checked_source(len(xs), hs_enc, source_lengths))

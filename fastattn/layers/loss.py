@@ -21,13 +21,13 @@ class Softmax(Layer):
     """
 
     def forward(self, a: ArrayLike, t: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """a (N, T, V), the scores; t (N, T), integers from 0 to V - 1 -> y (N, T), zeros at padding."""
+        """a (N, T, V), the scores; t (N, T), integers from 0 to V - 1 -> y (N, T), zeros at padding, to be read."""
         a = checks.floats("a", a, ("N", "T", "V"))
         t, lengths = checks.ids("t", t, a.shape[:2], a.shape[2], lengths)
         kernels = backend.kernels()
         y, cache = kernels.target_probability_forward(a, t, lengths)
         self._keep(kernels, cache, a.shape, a.dtype)
-        return y
+        return checks.read_only(y)
 
     def backward(self, dy: ArrayLike) -> Array:
         """dy (N, T) -> da (N, T, V)."""

@@ -19,8 +19,11 @@ class RecurrentLayer(Layer):
     """A layer that reads a sequence step by step: of vectors, or of token ids that `EmbeddingLSTM` gives it.
 
     For both, what has been checked is read by ``_read``, and its backward is ``_read_backward``. Neither keeps anything in the
-    layer: what the one is to know of the other goes through the caller.
+    layer: what the one is to know of the other goes through the caller. ``reads_its_output``: whether backward reads what
+    forward has given, which must then stay as it is.
     """
+
+    reads_its_output = False
 
     @property
     def lstms(self) -> LSTMs:

@@ -15,7 +15,11 @@ class SoftmaxLayer(Layer):
     """Each row becomes positive and adds up to 1. It has no weights."""
 
     def forward(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """x (N, T) -> (N, T), each row the softmax over its real positions, zeros at padding."""
+        """x (N, T) -> (N, T), each row the softmax over its real positions, zeros at padding; to be read, as backward does."""
+        return checks.read_only(self._forward(x, lengths))
+
+    def _forward(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Array:
+        """What forward gives, for who does not overwrite it."""
         x = checks.floats("x", x, ("N", "T"))
         lengths = checks.lengths("lengths", lengths, *x.shape)
         kernels = backend.kernels()

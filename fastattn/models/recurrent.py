@@ -64,7 +64,10 @@ class Recurrent(RunsAsOne, Model):
 
     def _one_after_another(self, ids: Array, lengths: Array | None, **source: Any) -> Array:
         xs = self.word_dropout.forward(self.embedding.forward(ids, lengths=lengths))
-        return self.lstm.forward(self.dropout.forward(xs), lengths=lengths, **source)
+        xs = self.dropout.forward(xs)
+        if type(self.lstm) is InputFeedingLSTM:  # whose forward lets nobody overwrite what it gives, a layer after it neither
+            return self.lstm._forward(xs, source["hs_enc"], lengths, source["source_lengths"])
+        return self.lstm.forward(xs, lengths=lengths, **source)
 
     def _read_backward(self, dout: Any, **last: Any) -> Any:
         """dout, the gradient of what `_read` returned -> that of the encoder's states; None if the LSTM does not read them.

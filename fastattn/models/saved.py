@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from safetensors.numpy import save as safetensors_bytes
 
 from fastattn.data.files import FileError, Reader, SetReader, read_set, write_set
 from fastattn.data.locks import FolderLock, LockedError
-from fastattn.data.tensors import Tensors, TensorsError
+from fastattn.data.tensors import MAX_HEADER, Tensors, TensorsError
 from fastattn.layers.checks import Array
 
 from .config import ModelConfig
@@ -36,7 +37,7 @@ TENSORS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.js
 STATE = {"training": bool, "step": int, "mask_seed": int}
 NO_STATE: dict[str, Any] = {"training": False, "step": 0, "mask_seed": 0}
 
-# Of JSON files, in bytes; of the tensors the header says the size.
+# Of JSON files, in bytes; of the tensors the config says the size.
 LIMITS = {CONFIG: 2**24, VOCABULARY: 2**28}
 
 # safetensors' names of the dtypes.
@@ -139,7 +140,13 @@ def text_of(content: object) -> str:
 
 
 def tensors_of(named_params: Mapping[str, Array], config: Mapping[str, Any], **told: Any) -> bytes:
-    """The file of the tensors, which names the config. told: what else its metadata tell, of JSON's types."""
+    """The file of the tensors, which names the config. told: what else its metadata tell, of JSON's types.
+
+    ValueError for NaN or infinity, with which no file is loaded: it would take the place of one that is.
+    """
+    for name, param in named_params.items():
+        if not np.isfinite(param).all():
+            raise ValueError(f"{name} holds NaN or infinity; a model that could not be loaded is not saved")
     # One entry, because safetensors writes several in any order: the same training gives the same bytes.
     metadata = {"fastattn": json.dumps({"config_sha256": digest_of(config), **told})}
     return safetensors_bytes(dict(named_params), metadata=metadata)
@@ -169,13 +176,15 @@ def read_tensors(reader: Reader, model_config: ModelConfig, config: Mapping[str,
     After a look at the header: shapes may be anything, and so may the memory that they take, or the layers of a config.
     """
     path = reader.folder / TENSORS
+    expected_tensors = [*_expected(model_config, config["format_version"])]
+    numbers = sum(math.prod(shape) for _, shape in expected_tensors)
     try:
-        file = Tensors(reader.read(TENSORS))
+        file = Tensors(reader.read(TENSORS, 8 + MAX_HEADER + numbers * np.dtype(model_config.dtype).itemsize))
     except TensorsError as error:
         raise ModelFolderError(path, f"is not a whole safetensors file: {error}") from error
     given = file.described
     names = []
-    for name, shape in _expected(model_config, config["format_version"]):
+    for name, shape in expected_tensors:
         expected = DTYPES[str(model_config.dtype)], shape
         if given.get(name) != expected:
             raise ModelFolderError(path, f"{name} is {_described(given.get(name))}; expected {_described(expected)}")

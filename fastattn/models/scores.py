@@ -19,7 +19,7 @@ class TanhAffine(Layer):
 
     def forward(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """x (N, T, K) -> (N, T, V), zeros at padding if there is no b."""
-        return self.tanh.forward(self.affine.forward(x, lengths=lengths))
+        return self.tanh._forward(self.affine.forward(x, lengths=lengths))
 
     def backward(self, dout: ArrayLike) -> Array:
         """dout (N, T, V) -> dx (N, T, K)."""

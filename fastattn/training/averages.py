@@ -72,7 +72,7 @@ class MovingAverage:
 
     def put(self, state: State, params: Sequence[Array]) -> None:
         """Goes on from a state. ValueError unless it is that of an average of such ``params``."""
-        mean, self.steps = state.part("mean"), state.number("steps", int)
+        mean, self.steps = state.part("mean"), state.count("steps")
         self.mean = mean.as_list(params) if self.steps and mean is not None else []
         self._scratch = copied(self.mean)
 

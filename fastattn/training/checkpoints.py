@@ -129,8 +129,12 @@ def _read(path: Path) -> Checkpoint:
             raise TensorsError(f"{unknown[0][:100]!r} has another dtype than {', '.join(DTYPES)}")
     except TensorsError as error:
         raise FileError(path / ARRAYS, f"is not a whole safetensors file: {error}") from error
+    arrays = {name: tensors.get(name) for name in tensors.described}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise FileError(path / ARRAYS, f"{name[:100]} holds NaN or infinity")
     state = content.pop("state")
-    return Checkpoint(path, content, State(state, {name: tensors.get(name) for name in tensors.described}))
+    return Checkpoint(path, content, State(state, arrays))
 
 
 def _no_number(text: str) -> Any:

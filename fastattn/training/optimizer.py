@@ -7,9 +7,11 @@ out here.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +104,7 @@ class Optimizer:
         types = {name: type(value) for name, value in numbers.items()}
         if kind != type(self).__name__ or types != {name: type(value) for name, value in own.items()}:
             raise StateError(f"the state is that of {kind} with {', '.join(types)}; the optimizer is {type(self).__name__}")
+        self._check_numbers(numbers)
         states = state.part("states")
         assert states is not None
         if states.arrays or not params:
@@ -112,6 +115,17 @@ class Optimizer:
         self._checked = [], []
         for name, value in numbers.items():
             setattr(self, name, value)
+
+    def _check_numbers(self, numbers: dict[str, Any]) -> None:
+        """StateError for a number of a state that the optimizer could not have."""
+        for name, value in numbers.items():
+            if isinstance(value, int | float) and not 0 <= value < 2**63:
+                raise StateError(f"the {name} of the optimizer is {value!r:.50}; expected at least 0, and finite")
+        known = inspect.signature(type(self)).parameters
+        try:
+            type(self)(**{name: value for name, value in numbers.items() if name in known})
+        except ValueError as error:
+            raise StateError(f"the state of the optimizer: {error}") from error
 
     def _check(self, params: Arrays, grads: Arrays) -> None:
         """The errors of ``update``; and the state, at the first one."""

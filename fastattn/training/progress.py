@@ -71,6 +71,7 @@ class Run:
     keeps: str  # which epochs those are, "last" or "best"
     averages: bool  # whether it is a mean
     ema: MovingAverage | None
+    skip_nonfinite: int  # how many steps may be skipped
     on_step: Callable[[StepRecord], object] | None
     log_every: int
     clock: Clock
@@ -78,6 +79,7 @@ class Run:
     progress: bool | None
     epochs_done: int = 0
     steps: int = 0
+    skipped: int = 0  # of them
     step_seconds: float = 0.0  # of the last step
     compiling_seconds: float = 0.0  # of all steps
     first_loss: float = math.nan  # before the first update
@@ -132,6 +134,7 @@ class Run:
             "validation": 0 if self.validation is None else len(self.validation.source_lengths),
             **({} if self.shards == 1 else {"shards": self.shards}),
             **({"wire": self.wire} if self.wire == "bfloat16" else {}),
+            **({"skip_nonfinite": self.skip_nonfinite} if self.skip_nonfinite else {}),  # earlier versions had none
         }
 
     def agree_on_time(self) -> None:
@@ -145,6 +148,7 @@ class Run:
         numbers = {name: getattr(self, name) for name in KEPT}
         if self.learning_rate is not None:
             numbers["learning_rate"] = float(self.learning_rate)
+        numbers["skipped"] = self.skipped
         numbers["first_loss"] = None if math.isnan(self.first_loss) else self.first_loss
         numbers |= {"meter": asdict(self.meter), "since_record": asdict(self.since_record)}
         numbers["records"] = [asdict(record) for record in self.records]
@@ -158,7 +162,8 @@ class Run:
     def put(self, state: State, params: list[Array]) -> None:
         """Goes on from a state of a run with the same options. ValueError where it is not of that kind."""
         for name in KEPT:
-            setattr(self, name, state.number(name, *KEPT[name]))
+            setattr(self, name, state.count(name) if KEPT[name] == (int,) else state.number(name, *KEPT[name]))
+        self.skipped = state.count("skipped") if "skipped" in state.numbers else 0  # earlier versions had none
         first_loss = state.number("first_loss", float, type(None))
         self.first_loss = math.nan if first_loss is None else first_loss
         self.scores, self.recent = ([float(x) for x in state.number(name, list)] for name in ("scores", "recent"))

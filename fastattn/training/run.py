@@ -42,7 +42,7 @@ from .model_folder import HISTORY, IN_MEMORY, ModelFolderError, history_text, ho
 from .optimizer import SGD, Adam, AdamW, Optimizer
 from .parallel import SHARDS, Communicator, RankError, check_same, checked_shards, share_of_cores, together, versions
 from .progress import Where
-from .records import EpochRecord, History, Outcome, StepRecord, TrainingWarning, record_of
+from .records import DivergedError, EpochRecord, History, Outcome, StepRecord, TrainingWarning, record_of
 from .settings import (
     CHANGEABLE,
     DATE_EPOCHS,
@@ -374,6 +374,7 @@ class Run(Generic[Model]):
             average=training.average,  # type: ignore[arg-type]
             average_count=training.average_count,
             ema=training.ema,
+            skip_nonfinite=training.skip_nonfinite,
             max_minutes=training.max_minutes,
             on_step=on_step if self._is_first else None,
             log_every=training.log_every or LOG_EVERY,
@@ -473,6 +474,11 @@ class Run(Generic[Model]):
         }
         is_best = where in ("epoch", "end") and bool(self.history[-1].best)
         trainer = self._trainer
+        names = {f"weights/{i}": name for i, name in enumerate(self.translator.model.named_params())}
+        for name, array in state.arrays.items():
+            if not np.isfinite(array).all():
+                what = names.get(name, f"{name} of the state")
+                raise DivergedError(f"{what} holds NaN or infinity at step {trainer.step}, of which no checkpoint is written")
         checkpoints.write(about, state, epoch=trainer.epoch, step=trainer.step, is_best=is_best)
 
     def _rescued(self) -> ModelFolderError | RankError:

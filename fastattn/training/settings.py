@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any, Self, cast
 
 from fastattn.data import NORMALIZATIONS, TOKEN_KINDS, Reading, Vocabulary
@@ -28,6 +27,7 @@ from .stopping import METRICS
 
 EPOCHS, DATE_EPOCHS = 10, 5
 VALID_FRACTION = 0.05
+MAX_BYTES = 2**20  # of a file of settings, which has some thousands
 
 
 class SettingsError(ValueError):
@@ -333,6 +333,12 @@ class TrainingSettings(Section):
         "keep an exponential moving average of the weights, with this decay a step, as in .999; 0 for none",
         "X",
     )
+    skip_nonfinite: int = setting(
+        0,
+        Whole(0),
+        "how many steps of the run may have a loss or gradients that are NaN or infinite, and be skipped; the next one ends it",
+        "N",
+    )
     max_minutes: float | None = setting(
         None, Number(instead="none"), "end in this time, validation and all; the schedule knows of it", "X"
     )
@@ -465,7 +471,11 @@ class Settings:
         """
         name = os.fspath(path)
         try:
-            given = toml_choices(Path(path).read_bytes().decode("utf-8-sig"))
+            with open(path, "rb") as stream:
+                content = stream.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
+                raise SettingsError(f"has more than {MAX_BYTES:,} bytes; expected settings in TOML")
+            given = toml_choices(content.decode("utf-8-sig"))
         except OSError as error:
             raise SettingsError(f"{name}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:

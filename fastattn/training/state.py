@@ -50,6 +50,13 @@ class State:
             raise StateError(f"{name} is {value!r:.100}; expected {' or '.join(kind.__name__ for kind in kinds)}")
         return value
 
+    def count(self, name: str) -> int:
+        """A number of things that stands there by that name. ValueError unless it is one."""
+        value = self.number(name, int)
+        if not 0 <= value < 2**63:
+            raise StateError(f"{name} is {value!r:.50}; expected at least 0")
+        return value
+
     @classmethod
     def of_list(cls, arrays: Sequence[Array]) -> Self:
         """Copies of arrays, by their places."""

@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,6 +128,7 @@ class Trainer:
         average: Literal["none", "last", "best"] = "none",
         average_count: int = 5,
         ema: float = 0.0,
+        skip_nonfinite: int = 0,
         max_minutes: float | None = None,
         on_step: Callable[[StepRecord], object] | None = None,
         log_every: int = 100,
@@ -161,6 +163,8 @@ class Trainer:
           best ``average_count``. ema: the decay of an exponential moving average of the weights after each step, which is
           what is validated, what callbacks find in the model, and what it has in the end; 0: none. ``average`` goes with
           neither ``ema`` nor ``keep="best"``.
+        - skip_nonfinite: so many steps of the fit may have a loss or gradients that are NaN or infinite; they change no weight,
+          and a TrainingWarning says which they were.
         - max_minutes: training ends early enough for the last validation to be over by then; a schedule goes by the time where
           that is further on than the steps. At least one step is made.
         - on_step: called with a `StepRecord` after every ``log_every`` steps.
@@ -176,7 +180,7 @@ class Trainer:
         Ctrl-C takes effect between updates, never within one; so the weights are those of a whole number of steps.
         A TrainingWarning says when the loss of an epoch is far above that of the first step. ValueError or TypeError for
         arguments that cannot be; DivergedError, before the weights are updated, when the loss or the norm of the gradients
-        is NaN or infinite.
+        is NaN or infinite, which says where that begins; and when a weight is after an epoch.
         """
         samples = _samples(x, t, source_lengths, target_lengths)
         validation = _held_out(validation_data)
@@ -241,6 +245,7 @@ class Trainer:
             keeps="best" if "best" in (keep, average) else "last",
             averages=average != "none",
             ema=MovingAverage(ema) if ema else None,
+            skip_nonfinite=checks.size("skip_nonfinite", skip_nonfinite, 0),
             on_step=on_step,
             log_every=checks.size("log_every", log_every),
             clock=Clock(max_minutes),
@@ -302,13 +307,13 @@ class Trainer:
         run.put(of_run, params)
         self.optimizer.put(optimizer, params)
         put(self.model.params, params)
-        self.epoch, self.step = state.number("epoch", int), state.number("step", int)
+        self.epoch, self.step = state.count("epoch"), state.count("step")
         self.loss_list = [float(loss) for loss in state.arrays.get("loss_list", [])]
         if hasattr(self.model, "step"):
-            masks = state.number("masks", dict)
-            self.model.step = masks["step"]
-            for dropout, seed in zip(getattr(self.model, "dropouts", ()), masks["seeds"], strict=True):
-                dropout.seed = seed
+            masks = State(state.number("masks", dict))
+            self.model.step = masks.count("step")
+            for dropout, seed in zip(getattr(self.model, "dropouts", ()), masks.number("seeds", list), strict=True):
+                dropout.seed = checks.seed("seed", seed)
 
     def _facts(self, run: Run) -> dict[str, Any]:
         """What must be the same on all ranks."""
@@ -365,6 +370,7 @@ class Trainer:
                 finally:
                     if run.schedule is not None:
                         self.optimizer.lr = run.base_lr
+                self._check_epoch(meter)
                 self._warn_if_it_is_lost(run, meter.mean_loss)
                 run.agree_on_time()
                 stopped = run.clock.seconds
@@ -405,16 +411,19 @@ class Trainer:
             is_logged = run.on_step is not None and (run.steps + 1) % run.log_every == 0
             place = f"epoch {self.epoch}, step {step} of {len(order)}"
             parts: Sequence[Counted]
+            update: Callable[[], tuple[float, float | None]]
             if run.division is None:
                 parts = batches = [run.samples.batch(samples) for samples in chosen]
-                loss, norm = self._train_step(run, batches, is_logged, place)
+                update = functools.partial(self._updated, run, batches, is_logged, place)
             else:
                 parts = [Lengths.of(run.samples, samples) for samples in chosen]
-                loss, norm = self._train_step_in_shards(run, run.division, chosen, parts, place)
-            if not run.steps:
+                update = functools.partial(self._updated_in_shards, run, run.division, chosen, parts, place)
+            loss, norm = self._train_step(run, update)
+            if loss is not None and math.isnan(run.first_loss):
                 run.first_loss = loss
             run.steps += 1
-            recent.append(loss)
+            if loss is not None:
+                recent.append(loss)
             if len(recent) == run.eval_interval:
                 self.loss_list.append(sum(recent) / len(recent))
                 recent.clear()
@@ -423,7 +432,7 @@ class Trainer:
             compiled += compiling
             run.compiling_seconds += compiling
             said = ""
-            if display.shows_steps:
+            if display.shows_steps and loss is not None:
                 left = tqdm.format_interval(run.seconds_left(step / len(order)))
                 said = f"loss {loss:.4f}, lr {self._learning_rate or 0:.1e}, {left} left"
             display.step(tokens, said, compiling)
@@ -431,7 +440,8 @@ class Trainer:
             began += seconds
             seconds -= compiling
             for adding in (meter, run.since_record):
-                adding.add(loss, target_tokens, tokens, seconds)
+                if loss is not None:
+                    adding.add(loss, target_tokens, tokens, seconds)
             if is_logged and run.on_step is not None and norm is not None:
                 with display.cleared():
                     run.on_step(self._step_record(run, norm, step / len(order)))
@@ -453,7 +463,23 @@ class Trainer:
             recent.clear()
         return meter
 
-    def _train_step(self, run: Run, parts: Sequence[Samples], wants_norm: bool, place: str) -> tuple[float, float | None]:
+    def _train_step(self, run: Run, update: Callable[[], tuple[float, float | None]]) -> tuple[float | None, float | None]:
+        """The loss and the norm, as ``update`` gives them, which makes the step; None and None for one that is skipped."""
+        try:
+            return update()
+        except DivergedError as error:
+            if run.skipped >= run.skip_nonfinite:
+                if run.skipped:
+                    raise DivergedError(f"{error}; {counted(run.skipped, 'step')} had been skipped") from None
+                raise
+            run.skipped += 1
+            self.step += 1
+            words = f"{error}; the step is skipped, {run.skipped} of at most {run.skip_nonfinite}"
+            if run.communicator is None or run.communicator.rank == 0:
+                warnings.warn(words, TrainingWarning, stacklevel=6)  # where fit is called
+            return None, None
+
+    def _updated(self, run: Run, parts: Sequence[Samples], wants_norm: bool, place: str) -> tuple[float, float | None]:
         """The mean loss over the target tokens of all parts; the norm of the gradients, if it is known or wanted."""
         if len(parts) == 1:
             loss = self._loss(parts[0], place)
@@ -463,9 +489,14 @@ class Trainer:
             loss = self._accumulate(run, parts, place)
             grads = run.sums
         with interruptions_held():
-            norm = self.optimizer.update(self.model.params, grads, max_norm=run.max_grad)
+            max_norm = run.max_grad
+            if max_norm is None and isinstance(self.optimizer, Optimizer):
+                max_norm = sys.float_info.max  # nothing is clipped, and no step is made by gradients that are none
+            norm = self.optimizer.update(self.model.params, grads, max_norm=max_norm)
             if norm is not None and not math.isfinite(norm):
-                raise DivergedError(f"the norm of the gradients is {norm} at {place}; a lower learning rate may help")
+                begins = _first_nonfinite(self.model, grads)
+                where = f", first in that of {begins}" if begins else ", though each of them is finite"
+                raise DivergedError(f"the norm of the gradients is {norm} at {place}{where}; a lower learning rate may help")
             self.step += 1
             if run.ema is not None:
                 run.ema.update(self.model.params)
@@ -473,9 +504,21 @@ class Trainer:
 
     def _loss(self, batch: Samples, place: str) -> float:
         loss = batch.loss(self.model)
-        if not math.isfinite(loss):
-            raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
+        self._check_loss(loss, place)
         return loss
+
+    def _check_loss(self, loss: float, place: str) -> None:
+        if not math.isfinite(loss):
+            begins = _first_nonfinite(self.model, self.model.params)
+            where = f", and so is {begins}" if begins else ""
+            raise DivergedError(f"the loss is {loss} at {place}{where}; a lower learning rate or max_grad may help")
+
+    def _check_epoch(self, meter: Meter) -> None:
+        """DivergedError after an epoch that left weights which nobody can use, or that made no step at all."""
+        if not meter.target_tokens:
+            raise DivergedError(f"no step of epoch {self.epoch} had a loss and gradients that are finite")
+        if begins := _first_nonfinite(self.model, self.model.params):
+            raise DivergedError(f"{begins} holds NaN or infinity after epoch {self.epoch}, step {self.step} in all")
 
     def _accumulate(self, run: Run, parts: Sequence[Samples], place: str) -> float:
         """The loss of all parts as one batch; its gradients are left in ``run.sums``."""
@@ -514,10 +557,10 @@ class Trainer:
                 model.first_sample = before[1]
         return total
 
-    def _train_step_in_shards(
+    def _updated_in_shards(
         self, run: Run, division: Division, chosen: Sequence[Array], parts: Sequence[Counted], place: str
     ) -> tuple[float, float]:
-        """As `_train_step`: the loss and the norm of the sum of all shards, of which this rank has some.
+        """As `_updated`: the loss and the norm of the sum of all shards, of which this rank has some.
 
         chosen: the samples of each part. A shard has a piece of each, by its place among the shards; it may be empty.
         """
@@ -553,10 +596,9 @@ class Trainer:
                 raise
             failed = error
         loss = sum(division.meet(losses, failed))
-        if not math.isfinite(loss):
-            raise DivergedError(f"the loss is {loss} at {place}; a lower learning rate or max_grad may help")
         if step is not None:
             model.step = step + 1  # also where all shards were empty
+        self._check_loss(loss, place)
         with interruptions_held():
             norm = division.update(model.params, total, run.max_grad, self.optimizer.lr)
             if not math.isfinite(norm):
@@ -705,6 +747,15 @@ def _held_out(data: Sequence[ArrayLike] | StoredCorpus | None) -> Samples | Stor
     if data is None or isinstance(data, StoredCorpus):
         return None if data is None else StoredSamples(data)
     return Samples.held_out(data)
+
+
+def _first_nonfinite(model: Any, arrays: Sequence[np.ndarray]) -> str:
+    """The name of the first parameter to which an array belongs that holds NaN or infinity; "" if none does."""
+    names = list(model.named_params()) if hasattr(model, "named_params") else []
+    for i, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            return names[i] if i < len(names) else f"params[{i}]"
+    return ""
 
 
 def _check_choice(name: str, given: object, known: Iterable[str]) -> None:

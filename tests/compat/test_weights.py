@@ -3,6 +3,8 @@
 import os
 import pickle
 import re
+import resource
+import time
 
 import numpy as np
 import pytest
@@ -135,6 +137,64 @@ def test_pickles_written_by_hand_are_refused(model, name):
         file.write(BY_HAND[name])
     with pytest.raises(ValueError, match=r"model\.pkl cannot be read as weights"):
         model.load_params("model.pkl")
+
+
+def nested(levels, width):
+    """A list of lists of lists, each ``width`` times the one below: operations of a pickle that leave one object."""
+    levels_above = (b"](" + b"h\x00" * width + b"eq\x00" for _ in range(levels))
+    return b"]K\x00aq\x00" + b"".join(b"0" + level for level in levels_above)
+
+
+NESTED_TUPLE = b")q\x00" + b"0h\x00h\x00\x86q\x00" * 40  # 2^40 steps to hash it
+F4 = b"X\x02\x00\x00\x00f4"
+
+# A few bytes that ask for hours or gigabytes.
+BOMBS = {
+    "a dtype code whose repr is huge": b"\x80\x02]cnumpy\ndtype\n(" + nested(15, 10) + b"\x89\x88tRa.",
+    "an encoding whose repr is huge": b"\x80\x02]c_codecs\nencode\n(X\x01\x00\x00\x00a" + nested(15, 10) + b"tRa.",
+    "a key that is hashed for ever": b"\x80\x02}" + NESTED_TUPLE + b"K\x01s.",
+    "a state whose keys are hashed for ever": b"\x80\x02cnumpy\ndtype\n(" + F4 + b"tR}" + NESTED_TUPLE + b"K\x01sb.",
+    "a set whose members are hashed for ever": b"\x80\x04\x8f(" + NESTED_TUPLE + b"\x90.",
+    "a bytearray of 3 GiB": b"\x80\x05\x96\x00\x00\x00\xc0\x00\x00\x00\x00.",
+    "one string encoded 4,000 times": b"\x80\x02]c_codecs\nencode\nq\x010X\x40\x42\x0f\x00"
+    + b"a" * 1_000_000
+    + b"X\x06\x00\x00\x00latin1\x86q\x020"
+    + b"h\x01h\x02Ra" * 4000
+    + b".",
+    "arguments that are copied for ever": b"\x80\x02]("
+    + (F4 + b"N" * 9000 + b"tq\x000cnumpy\ndtype\nq\x010")
+    + b"h\x01h\x00R0" * 1_000_000
+    + b".",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused_at_once(model, name):
+    with open("model.pkl", "wb") as file:
+        file.write(BOMBS[name])
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(ValueError, match=r"model\.pkl cannot be read as weights") as refused:
+        model.load_params("model.pkl")
+    assert time.process_time() - began < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_file_far_larger_than_the_weights_is_not_read(model):
+    with open("model.pkl", "wb") as file:
+        file.write(b"\x80\x02")
+        file.truncate(1 << 40)  # a hole: it takes no room on the disk
+    with pytest.raises(
+        ValueError, match=r"model\.pkl cannot be read as weights: it has 1,099,511,627,776 bytes; expected at most"
+    ):
+        model.load_params("model.pkl")
+
+
+def test_a_pipe_and_a_device_are_not_opened(model):
+    os.mkfifo("pipe")
+    for name in ("pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match="cannot be read as weights: it is no regular file"):
+            model.load_params(name)
 
 
 def test_bytes_that_do_not_fill_the_shape_are_refused(model):

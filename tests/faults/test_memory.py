@@ -1,9 +1,13 @@
 """Arrays, lists and parts that a caller changes between two calls: an exception or the right numbers, never a crash."""
 
+import contextlib
+
+import numpy as np
 import pytest
-from helpers import run_python, skip_without_compiled_kernels
+from helpers import CASES, SIZES, run_python, skip_without_compiled_kernels
 
 import fastattn
+from fastattn.layers import checks
 
 BEGIN = """
 import numpy as np
@@ -99,3 +103,43 @@ def test_weights_of_attention_can_be_read_and_not_overwritten(backend, rng):
     layer.forward(rng.standard_normal((3, 5, 7)), rng.standard_normal((3, 7)))
     with pytest.raises(ValueError, match="read-only"):
         layer.attention_weight[...] = 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_was_handed_out_is_not_what_backward_reads(case, backend, rng):
+    """Whatever a caller does with a layer's output before backward, it is an error or the gradients are the same."""
+    sizes, seed = SIZES[0], rng.integers(2**32)
+
+    def gradients(overwrites):
+        drawn = np.random.default_rng(seed)
+        layer = case.layer(drawn, sizes, np.float32)
+        inputs, dout = case.draw_inputs(drawn, sizes, np.float32), case.draw_dout(drawn, sizes, np.float32)
+        out = layer.forward(*inputs, **case.draw_lengths(drawn, sizes))
+        if overwrites and isinstance(out, np.ndarray):
+            with contextlib.suppress(ValueError):
+                out[...] = 7
+        given = layer.backward(dout)
+        given = () if given is None else given if isinstance(given, tuple) else (given,)
+        return [*given, *(grad.copy() for grad in layer.grads)]
+
+    for left, overwritten in zip(gradients(False), gradients(True), strict=True):
+        np.testing.assert_array_equal(overwritten, left)
+
+
+@pytest.mark.parametrize("choices", [{}, {"word_dropout": 0.1}, {"dropout": 0.1, "decoder_layers": 2}], ids=str)
+def test_a_model_copies_nothing_of_what_input_feeding_gives(choices, monkeypatch, rng):
+    """Of an array that can only be read the next layer would make a copy."""
+    model = fastattn.AttentionSeq2seq(20, 8, 8, seed=1, input_feeding=True, attentional_size=8, **choices)
+    copied = []
+    floats = checks.floats
+
+    def counted(name, x, *more):
+        found = floats(name, x, *more)
+        copied.extend([name] if found is not x and found.ndim == 3 else [])
+        return found
+
+    monkeypatch.setattr(checks, "floats", counted)
+    with fastattn.use_backend("reference"):
+        model.forward(rng.integers(0, 20, (3, 5)), rng.integers(0, 20, (3, 4)))
+        model.backward()
+    assert copied == []

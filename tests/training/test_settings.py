@@ -95,6 +95,7 @@ OTHERS = {
         "average": "last",
         "average_count": 3,
         "ema": 0.999,
+        "skip_nonfinite": 3,
         "max_minutes": 0.5,
         "log_every": 10,
         "checkpoint_every": "2.5m",

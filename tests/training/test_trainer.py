@@ -8,7 +8,7 @@ import pytest
 
 import fastattn
 from fastattn.data import Vocabulary, encode_pairs
-from fastattn.training import SGD, Adam, DivergedError, Trainer, Translator, linear
+from fastattn.training import SGD, Adam, DivergedError, Trainer, TrainingWarning, Translator, linear
 
 V, D, H = 11, 5, 7
 N, T1, T2 = 13, 6, 4
@@ -201,6 +201,83 @@ def test_a_gradient_that_is_no_number_stops_before_the_update():
     with pytest.raises(DivergedError, match="the norm of the gradients is inf at epoch 1, step 2 of 3"):
         Trainer(model, SGD(1.0)).fit(x, x, 1, 2, max_grad=5.0)
     assert np.isfinite(model.params[0]).all()
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight_without_clipping_either():
+    model = Broken([1.0] * 3, [1.0, math.nan, 1.0])
+    x = np.ones((6, 3), int)
+    with pytest.raises(DivergedError, match=r"nan at epoch 1, step 2 of 3, first in that of params\[0\]; a lower"):
+        Trainer(model, SGD(1.0)).fit(x, x, 1, 2)
+    assert model.params[0].tolist() == [-1.0, -1.0]
+
+
+def test_steps_that_are_no_numbers_are_skipped_if_that_is_asked():
+    x = np.ones((12, 3), int)
+    # The second step has no loss, the third no gradient: a step without a loss has no backward.
+    model = Broken([1.0, math.nan, 1.0, 1.0, 1.0, 1.0], [1.0, math.inf, 1.0, 1.0, 1.0])
+    trainer, told = Trainer(model, SGD(1.0)), []
+    with pytest.warns(TrainingWarning) as warned:
+        records = trainer.fit(x, x, 1, 2, skip_nonfinite=2, on_step=told.append, log_every=1)
+    assert [str(each.message) for each in warned] == [
+        "the loss is nan at epoch 1, step 2 of 6; a lower learning rate or max_grad may help; "
+        "the step is skipped, 1 of at most 2",
+        "the norm of the gradients is inf at epoch 1, step 3 of 6, first in that of params[0]; a lower learning rate may help; "
+        "the step is skipped, 2 of at most 2",
+    ]
+    assert model.params[0].tolist() == [-4.0, -4.0]
+    assert trainer.step == 6
+    assert records[0].loss == 1.0
+    assert [record.step for record in told] == [1, 4, 5, 6]
+    assert trainer.loss_list == [1.0]
+
+
+def test_a_step_of_several_batches_is_skipped_whole():
+    x = np.ones((12, 3), int)
+    model = Broken([1.0, 1.0, 1.0, math.nan, 1.0, 1.0], [1.0] * 5)
+    with pytest.warns(TrainingWarning, match=r"the loss is nan at epoch 1, step 2 of 3"):
+        Trainer(model, SGD(1.0)).fit(x, x, 1, 2, accumulate=2, skip_nonfinite=1)
+    assert model.params[0].tolist() == [-2.0, -2.0]
+
+
+def test_a_step_in_shards_is_skipped_whole():
+    x = np.ones((6, 3), int)
+    model = Broken([1.0, 1.0, math.nan, 1.0, 1.0, 1.0], [1.0] * 6)
+    with pytest.warns(TrainingWarning, match=r"the loss is nan at epoch 1, step 2 of 3.*1 of at most 1"):
+        records = Trainer(model, SGD(1.0)).fit(x, x, 1, 2, shards=2, skip_nonfinite=1)
+    assert model.params[0].tolist() == [-2.0, -2.0]
+    assert records[0].loss == 1.0
+    model = Broken([1.0] * 6, [1.0, 1.0, 1.0, math.inf, 1.0, 1.0])
+    with pytest.warns(TrainingWarning, match=r"the norm of the gradients is inf at epoch 1, step 2 of 3.*1 of at most 1"):
+        Trainer(model, SGD(1.0)).fit(x, x, 1, 2, shards=2, skip_nonfinite=1)
+    assert model.params[0].tolist() == [-2.0, -2.0]
+
+
+def test_more_steps_than_may_be_skipped_end_the_fit():
+    x = np.ones((6, 3), int)
+    with pytest.warns(TrainingWarning), pytest.raises(DivergedError, match=r"step 3 of 3.*; 1 step had been skipped"):
+        Trainer(Broken([1.0, math.nan, math.nan]), SGD()).fit(x, x, 2, 2, skip_nonfinite=1)
+    with pytest.warns(TrainingWarning), pytest.raises(DivergedError, match="no step of epoch 1 had a loss and gradients that"):
+        Trainer(Broken([math.nan] * 9), SGD()).fit(x, x, 2, 2, skip_nonfinite=9)
+    with pytest.raises(ValueError, match="skip_nonfinite is -1; expected at least 0"):
+        Trainer(Broken([1.0]), SGD()).fit(x, x, 2, 2, skip_nonfinite=-1)
+
+
+def test_a_weight_that_became_infinite_ends_the_epoch(data):
+    """The loss and the gradients were numbers, the step was too large."""
+    model = make_model()
+    expected = pytest.raises(DivergedError, match=r"encoder\.embedding\.W holds NaN or infinity after epoch 1, step 1 in all")
+    with np.errstate(all="ignore"), expected:
+        Trainer(model, SGD(1e45)).fit(*data, max_epoch=1, batch_size=100)
+
+
+def test_the_parameter_is_named_where_it_begins(data):
+    model = make_model()
+    model.named_params()["decoder.affine.b"][3] = np.inf
+    expected = pytest.raises(
+        DivergedError, match=r"the loss is \S+ at epoch 1, step 1 of 1, and so is decoder\.affine\.b; a lo"
+    )
+    with np.errstate(all="ignore"), expected:
+        Trainer(model, Adam()).fit(*data, batch_size=100)
 
 
 def test_a_real_model_that_diverges_is_stopped(data):

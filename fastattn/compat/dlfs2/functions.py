@@ -20,7 +20,7 @@ def _as_floats(x: ArrayLike) -> Array:
 def softmax(x: ArrayLike) -> Array:
     """x (V,) or (N, V) -> the same shape, each row positive and adding up to 1."""
     x = _as_floats(x)
-    return SoftmaxLayer().forward(x[None])[0] if x.ndim == 1 else SoftmaxLayer().forward(x)
+    return SoftmaxLayer()._forward(x[None])[0] if x.ndim == 1 else SoftmaxLayer()._forward(x)
 
 
 def sigmoid(x: ArrayLike) -> Array:
