@@ -253,8 +253,8 @@ def _edge_tile(rows, columns, depth, a, panel, c, addends, scratch):
 
 @kernel
 def _even_step(b, depth):
-    """How far apart the rows of a matrix are, if they are evenly spaced and more than one; else 0."""
-    step = b.rows[b.first + 1] - b.rows[b.first] if depth > 1 else 0
+    """How far apart the rows of a matrix are, if they rise, are evenly spaced and more than one; else 0."""
+    step = max(0, b.rows[b.first + 1] - b.rows[b.first]) if depth > 1 else 0
     for k in range(2, depth):
         if b.rows[b.first + k] - b.rows[b.first + k - 1] != step:
             return 0
