@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from fastattn.training.communicators import TIMEOUT, Watched, launched, launched_as, require_mpi, world
 from fastattn.training.parallel import RankError
 
-from .common import SaidElsewhereError, Terminated, mendable
+from .common import SaidElsewhereError, Terminated, UserError, mendable
 
 # How long a rank that has failed waits for the others: if they have not failed, too, they wait for it elsewhere.
 SECONDS = 5.0
@@ -86,7 +86,8 @@ def joined(timeout: float | None) -> Iterator[Watched]:
 def _leave(communicator: Watched, error: BaseException) -> None:
     """SaidElsewhereError where another rank says it."""
     code = 130 if isinstance(error, KeyboardInterrupt) else 143 if isinstance(error, Terminated) else 1
-    own = "told" if isinstance(error, RankError) else type(error).__name__, str(error)
+    cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error  # the first rank says more of it
+    own = "told" if isinstance(error, RankError) else type(cause).__name__, str(cause)
     said = communicator.leave(own, SECONDS)
     if said is None:
         words = str(error) or type(error).__name__

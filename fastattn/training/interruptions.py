@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -31,15 +32,23 @@ def interruptions_held() -> Iterator[None]:
 
 
 class Noted:
-    """Which signal came, None as long as none did."""
+    """Which signal came, None as long as none did, and when."""
 
     number: int | None = None
+    when = 0.0
+
+    def note(self, number: int) -> None:
+        """It came now, to this process or to another that goes on with it."""
+        self.number, self.when = number, time.monotonic()
 
 
 @contextmanager
-def interruptions_noted() -> Iterator[Noted]:
+def interruptions_noted(apart: float = 0.0) -> Iterator[Noted]:
     """``with interruptions_noted() as noted:`` the first SIGINT or SIGTERM of the block is only noted: who runs the block looks
     at ``noted.number`` and ends in order. It takes effect at the end of the block; a second one takes effect at once.
+
+    apart: seconds, within which the same signal counts once. Schedulers send one to all processes of a job, and a process to
+    which its parent passes signals on has it twice.
 
     In another thread than the main one, and of a signal that is ignored, nothing is noted.
     """
@@ -50,8 +59,8 @@ def interruptions_noted() -> Iterator[Noted]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if noted.number is None:
-            noted.number = number
-        else:
+            noted.note(number)
+        elif number != noted.number or time.monotonic() - noted.when >= apart:
             put_back()
             noted.number = None  # it has taken effect
             signal.raise_signal(number)

@@ -63,6 +63,7 @@ LOG_EVERY = 100
 # A checkpoint after an epoch is left out where the last one is younger than so many times what it took to write it.
 REST = 50
 LONGEST_EXAMPLE = 100
+APART = 1.0  # seconds, within which a rank takes a signal for the one before
 Encoded = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Model = TypeVar("Model", bound=TextModel)
 
@@ -306,7 +307,7 @@ class Run(Generic[Model]):
         TrainingWarning says that a checkpoint could not be written, and the training goes on. ModelFolderError where somebody
         else writes to the folder, or has removed or changed it: what the run has is then saved in a new folder beside it.
         """
-        with interruptions_noted() as self._noted, self._in_folder():
+        with interruptions_noted(apart=0.0 if self.communicator is None else APART) as self._noted, self._in_folder():
             try:
                 try:
                     self._train(tuple(callbacks), on_step, progress)
@@ -425,7 +426,8 @@ class Run(Generic[Model]):
         if self.communicator is not None:
             number, is_lost, is_time = _agreed(self.communicator, number, is_lost, is_time)
         if number is not None:
-            self._noted.number = number  # it takes effect here, too
+            if self._noted.number is None:
+                self._noted.note(number)  # it takes effect here, too
             raise _Stopped
         if is_lost:
             raise _FolderLost

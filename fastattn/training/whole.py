@@ -1,5 +1,7 @@
 """A whole run: from settings to a `Translator`."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable
 

@@ -272,13 +272,13 @@ def test_a_second_signal_takes_effect_at_once(tmp_path, settings, finished):
     run = TrainingRun(settings(), tmp_path / "m")
     write, seen = run._write_checkpoint_to, []
 
-    def interrupted(checkpoints, where):
+    def interrupted(checkpoints, state, where):
         if run._trainer.step >= 4:
             seen.append(where)
             signal.raise_signal(signal.SIGINT)
             if len(seen) == 2:
                 raise AssertionError("the second signal was held back")
-        write(checkpoints, where)
+        write(checkpoints, state, where)
 
     run._write_checkpoint_to = interrupted
     with pytest.raises(KeyboardInterrupt):

@@ -478,7 +478,15 @@ CASES = {
 }
 
 # N, T, D, H, V: odd and unequal; one of each; H a multiple of a vector and not; rows and columns beyond one tile and panel.
-SIZES = [(1, 1, 1, 1, 1), (3, 5, 7, 11, 13), (7, 1, 3, 17, 2), (1, 9, 33, 16, 5), (13, 4, 5, 67, 131), (5, 19, 16, 64, 64)]
+SIZES = [
+    (1, 1, 1, 1, 1),
+    (3, 5, 7, 11, 13),
+    (7, 1, 3, 17, 2),
+    (1, 6, 3, 16, 5),
+    (1, 9, 33, 16, 5),
+    (13, 4, 5, 67, 131),
+    (5, 19, 16, 64, 64),
+]
 
 
 def lengths_for(N, T, padded):

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from fastattn.training.interruptions import interruptions_held
+from fastattn.training.interruptions import interruptions_held, interruptions_noted
 
 
 def test_ctrl_c_waits_for_the_end_of_the_block():
@@ -50,3 +50,24 @@ def test_other_threads_have_nothing_to_hold():
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_a_signal_that_comes_twice_within_a_time_counts_once(monkeypatch):
+    """As to a process whose parent passes on what it has had itself; another signal, or a later one, takes effect at once."""
+    now = [100.0]
+    monkeypatch.setattr("fastattn.training.interruptions.time.monotonic", lambda: now[0])
+    done = []
+    with pytest.raises(KeyboardInterrupt), interruptions_noted(apart=1.0) as noted:  # noqa: PT012 (when it is raised is tested)
+        signal.raise_signal(signal.SIGINT)
+        now[0] += 0.5
+        signal.raise_signal(signal.SIGINT)
+        done.append(noted.number)
+        now[0] += 1
+        signal.raise_signal(signal.SIGINT)
+        done.append("never")
+    assert done == [signal.SIGINT]
+    with pytest.raises(KeyboardInterrupt), interruptions_noted(apart=1.0) as noted:  # noqa: PT012
+        noted.note(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        done.append("never")
+    assert done == [signal.SIGINT]

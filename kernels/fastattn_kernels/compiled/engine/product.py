@@ -253,12 +253,12 @@ def _edge_tile(rows, columns, depth, a, panel, c, addends, scratch):
 
 @kernel
 def _even_step(b, depth):
-    """How far apart the rows of a matrix are, if there are some, evenly spaced and each behind the one before; else 0."""
-    step = b.rows[b.first + 1] - b.rows[b.first] if depth > 1 else 0
+    """How far apart the rows of a matrix are, if they rise, are evenly spaced and more than one; else 0."""
+    step = max(0, b.rows[b.first + 1] - b.rows[b.first]) if depth > 1 else 0
     for k in range(2, depth):
         if b.rows[b.first + k] - b.rows[b.first + k - 1] != step:
             return 0
-    return max(step, 0)  # a sequence that is read backwards has its rows from the last to the first
+    return step
 
 
 @leaf
