@@ -40,9 +40,16 @@ TESTS = {
     "torch": ["tests/interop/test_torch.py", "tests/layers/test_torch.py", "tests/models/test_torch.py"],
     "onnx": ["tests/interop/test_onnx.py", "tests/examples/test_onnx.py"],
     "serve": ["tests/serving/test_api.py", "tests/serving/test_batching.py", "tests/serving/test_server.py"],
+    "mpi": ["tests/mpi"],
 }  # fmt: skip
 # What the tests of an extra need besides, from the extra `test`.
-ALSO = {"notebook": ("nbclient", "ipykernel"), "onnx": ("onnxruntime",), "evaluation": ("pyyaml",), "serve": ("httpx2",)}
+ALSO = {
+    "notebook": ("nbclient", "ipykernel"),
+    "onnx": ("onnxruntime",),
+    "evaluation": ("pyyaml",),
+    "serve": ("httpx2",),
+    "mpi": ("mpich",),
+}
 
 # Left out with the oldest packages: tests in which any warning of a process is an error; pyparsing warns of matplotlib 3.8.
 OLDEST = {
@@ -62,6 +69,7 @@ MISSES = {
     "torch": "import fastattn.interop.torch",
     "onnx": "import fastattn.interop.onnx",
     "serve": "from fastattn.cli.serve import run; run(None)",
+    "mpi": "from fastattn.training.communicators import require_mpi; require_mpi()",
 }
 SENTENCE = r"\S.* needs \S+; install it with: pip install 'fastattn\[{}\]'"
 # But for a package that no extra brings.

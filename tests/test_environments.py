@@ -7,7 +7,7 @@ import pytest
 from helpers import run_python
 
 EXTRAS = environments.PROJECT["optional-dependencies"]
-OF_DEVELOPERS = {"test", "examples", "lint", "docs", "asv", "browser", "peers"}
+OF_DEVELOPERS = {"test", "examples", "lint", "docs", "asv", "browser", "peers", "fuzz"}
 
 
 def test_every_extra_has_an_environment():
