@@ -119,7 +119,7 @@ class Optimizer:
     def _check_numbers(self, numbers: dict[str, Any]) -> None:
         """StateError for a number of a state that the optimizer could not have."""
         for name, value in numbers.items():
-            if isinstance(value, int | float) and not 0 <= value < 2**63:
+            if isinstance(value, int | float) and not 0 <= value < (2**63 if isinstance(value, int) else math.inf):
                 raise StateError(f"the {name} of the optimizer is {value!r:.50}; expected at least 0, and finite")
         known = inspect.signature(type(self)).parameters
         try:
