@@ -450,6 +450,7 @@ class Run(Generic[Model]):
         if is_lost if self.communicator is None else any(self.communicator.allgather(is_lost)):
             raise _FolderLost
         state = self._trainer.state()  # all ranks have a part in it
+        self._check_finite(state)  # on all ranks, that all end
         if self.folder is None:
             return
         try:
@@ -465,6 +466,14 @@ class Run(Generic[Model]):
         self._checkpointed = time.monotonic()
         self._cost = self._checkpointed - began
 
+    def _check_finite(self, state: State) -> None:
+        """DivergedError for a state that nobody could go on from."""
+        names = {f"weights/{i}": name for i, name in enumerate(self.translator.model.named_params())}
+        for name, array in state.arrays.items():
+            if not np.isfinite(array).all():
+                what, step = names.get(name, f"{name} of the state"), self._trainer.step
+                raise DivergedError(f"{what} holds NaN or infinity at step {step}, of which no checkpoint is written")
+
     def _write_checkpoint_to(self, checkpoints: CheckpointFolder, state: State, where: Where) -> None:
         about = {
             "settings": self.settings.to_toml(),
@@ -474,11 +483,6 @@ class Run(Generic[Model]):
         }
         is_best = where in ("epoch", "end") and bool(self.history[-1].best)
         trainer = self._trainer
-        names = {f"weights/{i}": name for i, name in enumerate(self.translator.model.named_params())}
-        for name, array in state.arrays.items():
-            if not np.isfinite(array).all():
-                what = names.get(name, f"{name} of the state")
-                raise DivergedError(f"{what} holds NaN or infinity at step {trainer.step}, of which no checkpoint is written")
         checkpoints.write(about, state, epoch=trainer.epoch, step=trainer.step, is_best=is_best)
 
     def _rescued(self) -> ModelFolderError | RankError:
