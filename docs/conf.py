@@ -78,7 +78,7 @@ nitpick_ignore_regex = [
     ("py:(class|exc)", r"(?!fastattn\.).*"),
     ("py:class", r"fastattn\.layers\.(as_one|base|lstm|recurrent)\.\w+"),
     ("py:class", r"fastattn\.models\.(base|config|initial|recurrent|searching)\.\w+"),
-    ("py:class", r"fastattn\.training\.(checkpoints|run|settings|text_model)\.\w+"),
+    ("py:class", r"fastattn\.training\.(checkpoints|parallel|run|settings|text_model)\.\w+"),
     ("py:class", r"fastattn\.data\.corpus\.Rows"),
 ]
 
