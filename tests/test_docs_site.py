@@ -4,16 +4,15 @@ FASTATTN_SITE names a site that is built already (`python -m docs FOLDER`); else
 """
 
 import html.parser
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import in_browser
 import pytest
 
 import fastattn
@@ -152,37 +151,13 @@ class TestBuilt:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium, which finds no host at all."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'fastattn[browser]'")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("there is no browser: Debian's packages are chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1300,1000",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-        "host-resolver-rules=MAP * ~NOTFOUND",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    started.set_script_timeout(30)
-    yield started
-    started.quit()
+    with in_browser.headless_chromium(tmp_path_factory.mktemp("profile"), finds_this_host=False) as browser:
+        yield browser
 
 
 def requested(browser):
     """What was asked for since the last call, but for what a new tab of the browser itself is made of."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [address for address in asked if not urlsplit(address).scheme.startswith("chrome")]
+    return [address for address in in_browser.requested(browser) if not urlsplit(address).scheme.startswith("chrome")]
 
 
 @pytest.mark.slow
@@ -234,14 +209,10 @@ class TestInABrowser:
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_axe_finds_nothing_serious(self, browser, site, scheme):
-        axe = pytest.importorskip("axe_core_python", reason="axe is not installed: pip install 'fastattn[browser]'")
-        script = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-        run = "axe.run(document, {resultTypes: ['violations']}).then(arguments[arguments.length - 1])"
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
         for name in ("index", "models", "mathematics/lstm", "api/layers", "tutorials/dates", "performance"):
             self.open(browser, site / "docs" / f"{name}.html")
-            browser.execute_script(script)
-            found = browser.execute_async_script(run)["violations"]
+            found = in_browser.by_axe(browser)["violations"]
             serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
             assert serious == [], name
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from in_browser import headless_chromium, served, without_complaint
+from in_browser import by_axe, headless_chromium, served, without_complaint
 from onnx_models import MODELS, make
 
 import fastattn
@@ -241,12 +241,8 @@ def test_everything_in_the_page_has_a_name(browser, address):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser, address, scheme):
-    axe = pytest.importorskip("axe_core_python", reason="axe is not installed: pip install 'fastattn[browser]'")
-    script = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     open_page(browser, address)
     ask(browser, "abc")
-    browser.execute_script(script)
-    run = "axe.run(document, {resultTypes: ['violations']}).then(arguments[arguments.length - 1])"
-    found = browser.execute_async_script(run)["violations"]
+    found = by_axe(browser)["violations"]
     assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []

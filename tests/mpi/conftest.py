@@ -14,10 +14,19 @@ import pytest
 import fastattn
 
 ROOT = Path(fastattn.__file__).parents[1]
-SMALL = (
-    *("--embedding", "3", "--hidden", "4", "--epochs", "3", "--batch-size", "9", "--learning-rate", "0.02"),
-    *("--valid-fraction", "0.2", "--dropout", "0.2", "--accumulate", "2", "--ema", "0.5", "--checkpoint-every", "1"),
-)
+CHOICES = {
+    "embedding": 3,
+    "hidden": 4,
+    "epochs": 3,
+    "batch_size": 9,
+    "learning_rate": 0.02,
+    "valid_fraction": 0.2,
+    "dropout": 0.2,
+    "accumulate": 2,
+    "checkpoint_every": 1,
+}
+WITH_MEAN = {**CHOICES, "ema": 0.5}
+SMALL = tuple(part for name, value in WITH_MEAN.items() for part in (f"--{name.replace('_', '-')}", str(value)))
 ENDLESS = ("--embedding", "3", "--hidden", "4", "--epochs", "1000000", "--valid-fraction", "0.2", "--checkpoint-every", "2")
 ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels")]),

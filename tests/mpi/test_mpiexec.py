@@ -18,7 +18,7 @@ from fastattn.data import MissingExtraError
 from fastattn.training import Settings, train
 from fastattn.training.communicators import MpiError, Watched, launched, world
 
-from .conftest import ENDLESS, ENVIRONMENT, ROOT, SMALL, files, mpiexec
+from .conftest import ENDLESS, ENVIRONMENT, ROOT, SMALL, WITH_MEAN, files, mpiexec
 
 TIMEOUT = 4
 
@@ -26,21 +26,8 @@ TIMEOUT = 4
 @pytest.fixture
 def alone(tmp_path, pairs):
     """The run of SMALL on one rank and without MPI."""
-    choices = {
-        "embedding": 3,
-        "hidden": 4,
-        "epochs": 3,
-        "batch_size": 9,
-        "learning_rate": 0.02,
-        "valid_fraction": 0.2,
-        "dropout": 0.2,
-        "accumulate": 2,
-        "ema": 0.5,
-        "checkpoint_every": 1,
-        "shards": 8,
-    }
     with fastattn.use_backend("reference"):
-        train(Settings.of(pairs=str(pairs), **choices), tmp_path / "alone", progress=False)
+        train(Settings.of(pairs=str(pairs), **WITH_MEAN, shards=8), tmp_path / "alone", progress=False)
     return tmp_path / "alone"
 
 

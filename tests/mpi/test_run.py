@@ -9,23 +9,11 @@ import fastattn
 from fastattn.training import ModelFolderError, Settings, SettingsError, TrainingRun, train
 from fastattn.training.parallel import RankError
 
+from .conftest import CHOICES as SMALL_CHOICES
 from .conftest import files
 from .simulated import on_ranks
 
-CHOICES = {
-    "embedding": 3,
-    "hidden": 4,
-    "epochs": 3,
-    "batch_size": 9,
-    "learning_rate": 0.02,
-    "valid_fraction": 0.2,
-    "dropout": 0.2,
-    "accumulate": 2,
-    "checkpoint_every": 1,
-    "keep_checkpoints": 99,
-    "average": "best",
-    "average_count": 2,
-}
+CHOICES = {**SMALL_CHOICES, "keep_checkpoints": 99, "average": "best", "average_count": 2}
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,10 @@
 """The page in a browser: typing, the picture of attention, files, two models; by keyboard alone; in light and dark."""
 
-import importlib.util
-import json
 import math
 import time
-from pathlib import Path
 
 import pytest
+from in_browser import by_axe, requested
 from serving.servers import small
 
 pytest.importorskip("starlette", reason="starlette is not installed: pip install 'fastattn[serve]'")
@@ -69,8 +67,7 @@ class Page:
 
     def requests(self):
         """The addresses that the page asked for since it was opened."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return requested(self.browser)
 
 
 @pytest.fixture
@@ -345,17 +342,13 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("name", ["light", "dark"])
 def test_axe_finds_nothing(page, pairs, name):
-    axe = importlib.util.find_spec("axe_core_python")
-    if axe is None:
-        pytest.skip("axe-core-python is not installed: pip install 'fastattn[browser]'")
     scheme(page, name)
     try:
         page.type("abc")
         page.id("file").send_keys(str(pairs))
         page.until(lambda: page.all("#shown-errors"))
         page.browser.find_element(By.TAG_NAME, "summary").click()
-        page.browser.execute_script((Path(axe.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
-        found = page.browser.execute_async_script("axe.run(document).then(arguments[0])")
+        found = by_axe(page.browser)
     finally:
         scheme(page, "")
     assert len(found["passes"]) > 20
